@@ -1,0 +1,1 @@
+"""The centre: decides which site gets what, and when. Never polls a device, never closes a loop."""

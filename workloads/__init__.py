@@ -1,0 +1,1 @@
+"""What runs at a site; one folder is one container image."""
