@@ -1,0 +1,374 @@
+"""The documents people write, as frozen types: Fleet, Workload, Assignment, Rollout; and what is signed of them.
+
+YAML is Kubernetes-shaped (``apiVersion: sluice/v1``, ``kind``, ``metadata``, ``spec``) with camelCase keys; here the
+same fields are snake_case. ``manifests.load`` reads them and reports every mistake at once; this module only says what
+a correct document is, and has no effects.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+API_VERSION = "sluice/v1"
+
+# DNS label: names become container, network and topic names, so the narrowest of the three rules.
+NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
+Name = Annotated[
+    str, Meta(pattern=NAME_PATTERN, description="lower-case letters, digits and '-', at most 63 characters")
+]
+# One level of a Unified Namespace topic: MQTT forbids '+', '#' and NUL in names, '/' separates levels.
+TopicLevel = Annotated[
+    str, Meta(pattern=r"^[^/+#\x00-\x1f]{1,128}$", description="one level of a topic: no '/', '+' or '#'")
+]
+Version = Annotated[
+    str,
+    Meta(
+        pattern=r"^(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})(-[0-9A-Za-z.-]{1,64})?$",
+        description="semantic version such as 1.4.2",
+    ),
+]
+Digest = Annotated[str, Meta(pattern=r"^sha256:[0-9a-f]{64}$", description="sha256:<64 lower-case hex digits>")]
+LabelValue = Annotated[str, Meta(max_length=253)]
+Labels = Mapping[str, LabelValue]
+Percent = Annotated[float, Meta(ge=0, le=100)]
+
+
+class Document(
+    msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True, omit_defaults=True
+):
+    """Base of all that people write: unknown keys are mistakes."""
+
+
+class Metadata(Document, frozen=True):
+    """Name and labels of a document."""
+
+    name: Name
+    labels: Labels = {}
+    description: str = ""
+
+
+# ---------------------------------------------------------------- Fleet
+
+
+class Segment(Document, frozen=True):
+    """A network zone of a site (IEC 62443 zone), by name; the node decides what real network it is."""
+
+    name: Name
+    description: str = ""
+
+
+class Node(Document, frozen=True):
+    """A machine at a site that runs an agent."""
+
+    name: Name
+    labels: Labels = {}
+    segments: tuple[Name, ...] = ("ot", "site")
+
+
+class Site(Document, frozen=True):
+    """One plant location: one trust identity."""
+
+    name: Name
+    nodes: Annotated[tuple[Node, ...], Meta(min_length=1)]
+    labels: Labels = {}
+    time_zone: str = "UTC"
+    description: str = ""
+    vars: Mapping[str, Any] = {}
+
+
+class FleetSpec(Document, frozen=True):
+    """All sites under one orchestrator. ``vars`` are defaults that a site's own ``vars`` override."""
+
+    enterprise: TopicLevel
+    sites: tuple[Site, ...]
+    vars: Mapping[str, Any] = {}
+
+
+class Fleet(Document, frozen=True, tag_field="kind", tag="Fleet"):
+    api_version: Literal["sluice/v1"]
+    metadata: Metadata
+    spec: FleetSpec
+
+
+# ---------------------------------------------------------------- Workload
+
+
+class WorkloadClass(enum.Enum):
+    """What a workload may do; the class also caps its privileges."""
+
+    TRANSLATOR = "translator"
+    ANALYTICS = "analytics"
+    CONTROL = "control"
+    SYSTEM = "system"
+
+
+class ImageSource(Document, frozen=True):
+    """Where ``release build`` takes an image from: an engine's image, or Python packages for the process runtime."""
+
+    platform: Annotated[
+        str,
+        Meta(
+            pattern=r"^(linux/(amd64|arm64|arm/v7|riscv64)|process)$",
+            description="linux/amd64, linux/arm64, linux/arm/v7, linux/riscv64 or process",
+        ),
+    ]
+    engine: str | None = None
+    packages: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+
+
+class Resources(Document, frozen=True):
+    """Hard limits; every workload has them (IEC 62443-4-2 CR 7.2)."""
+
+    memory_mb: Annotated[int, Meta(ge=8, le=65536)] = 128
+    cpus: Annotated[float, Meta(gt=0, le=64)] = 0.5
+    pids: Annotated[int, Meta(ge=2, le=4096)] = 64
+    scratch_mb: Annotated[int, Meta(ge=1, le=4096)] = 16
+
+
+Port = Annotated[int, Meta(ge=1, le=65535)]
+
+
+class Conduit(Document, frozen=True):
+    """An outbound path a workload needs (IEC 62443 conduit): a segment it is attached to, and what it calls there."""
+
+    segment: Name
+    purpose: str = ""
+    protocol: Literal["tcp", "udp"] = "tcp"
+    ports: tuple[Port, ...] = ()
+
+
+class Service(Document, frozen=True):
+    """What a workload offers to its neighbours inside a segment, under its instance name."""
+
+    name: Name
+    segment: Name
+    port: Port
+
+
+class Health(Document, frozen=True):
+    """When an instance counts as healthy: heartbeats over the local bus, after a grace at start."""
+
+    startup_grace_s: Annotated[float, Meta(ge=0, le=3600)] = 30.0
+    heartbeat_timeout_s: Annotated[float, Meta(ge=1, le=3600)] = 15.0
+    # A workload without the kit (a broker) has no heartbeat: running is all that can be seen.
+    heartbeat: bool = True
+
+
+class DataStream(Document, frozen=True):
+    """A stream the workload promises to deliver; the rollout gate watches it."""
+
+    name: Name
+    max_silence_s: Annotated[float, Meta(gt=0, le=86400)] = 60.0
+    min_good_percent: Percent = 50.0
+    description: str = ""
+
+
+class WorkloadSpec(Document, frozen=True):
+    version: Version
+    workload_class: WorkloadClass = msgspec.field(name="class")
+    images: Annotated[tuple[ImageSource, ...], Meta(min_length=1)]
+    description: str = ""
+    config_schema: Mapping[str, Any] = {}
+    resources: Resources = Resources()
+    conduits: tuple[Conduit, ...] = ()
+    provides: tuple[Service, ...] = ()
+    health: Health = Health()
+    streams: tuple[DataStream, ...] = ()
+
+
+class Workload(Document, frozen=True, tag_field="kind", tag="Workload"):
+    api_version: Literal["sluice/v1"]
+    metadata: Metadata
+    spec: WorkloadSpec
+
+
+# ---------------------------------------------------------------- Assignment
+
+
+class Expression(Document, frozen=True):
+    """A Kubernetes-style label expression."""
+
+    key: str
+    operator: Literal["In", "NotIn", "Exists", "DoesNotExist"]
+    values: tuple[str, ...] = ()
+
+
+class Selector(Document, frozen=True):
+    """Chooses sites; an empty selector chooses all. The parts are and-ed."""
+
+    sites: tuple[Name, ...] = ()
+    match_labels: Labels = {}
+    match_expressions: tuple[Expression, ...] = ()
+
+
+class AssignmentSpec(Document, frozen=True):
+    """``config`` may use ``${enterprise}``, ``${site.name}``, ``${node.name}`` and ``${vars.x}``."""
+
+    workload: Name
+    version: Version
+    selector: Selector = Selector()
+    node: Name | None = None
+    config: Mapping[str, Any] = {}
+
+
+class Assignment(Document, frozen=True, tag_field="kind", tag="Assignment"):
+    """Runs one workload release on the selected sites; its name is the instance's name there."""
+
+    api_version: Literal["sluice/v1"]
+    metadata: Metadata
+    spec: AssignmentSpec
+
+
+# ---------------------------------------------------------------- Rollout
+
+
+class Wave(Document, frozen=True):
+    """Sites moved together. Sites that no earlier wave chose and this selector matches belong to it."""
+
+    name: Name
+    selector: Selector = Selector()
+    max_concurrent: Annotated[int, Meta(ge=1, le=100_000)] = 10
+
+
+class Gate(Document, frozen=True):
+    """A wave is passed when enough of its online sites were healthy for ``soak_s`` without a break."""
+
+    soak_s: Annotated[float, Meta(ge=0, le=604_800)] = 30.0
+    timeout_s: Annotated[float, Meta(ge=1, le=604_800)] = 900.0
+    min_healthy_percent: Percent = 100.0
+
+
+class RolloutSpec(Document, frozen=True):
+    waves: tuple[Wave, ...] = (Wave(name="all"),)
+    gate: Gate = Gate()
+    on_failure: Literal["pause", "abort"] = "pause"
+
+
+class Rollout(Document, frozen=True, tag_field="kind", tag="Rollout"):
+    """How a fleet is moved to a new generation."""
+
+    api_version: Literal["sluice/v1"]
+    metadata: Metadata
+    spec: RolloutSpec
+
+
+AnyDocument = Fleet | Workload | Assignment | Rollout
+
+
+# ---------------------------------------------------------------- What is signed
+
+
+class Signed(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=False):
+    """Base of what machines exchange: unknown keys of newer versions are ignored, never dropped from signed bytes."""
+
+
+class Blob(Signed, frozen=True):
+    """A content-addressed run of bytes; ``size`` in bytes."""
+
+    digest: Digest
+    size: Annotated[int, Meta(ge=0, le=8 * 2**30)]
+
+
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+PROCESS_ARCHIVE = "application/vnd.sluice.process.v1.tar+gzip"
+
+
+class Artifact(Signed, frozen=True):
+    """A runnable image for one platform.
+
+    ``root`` is the OCI image manifest (container platforms) or the gzip tar of Python packages (``process``);
+    ``blobs`` are all other bytes reachable from it (config and layers), so that a site can fetch and check everything
+    before anything is handed to an engine. ``command`` is set for ``process`` only.
+    """
+
+    platform: str
+    media_type: Literal["application/vnd.oci.image.manifest.v1+json", "application/vnd.sluice.process.v1.tar+gzip"]
+    root: Blob
+    blobs: tuple[Blob, ...] = ()
+    command: tuple[str, ...] = ()
+
+
+class WorkloadRelease(Signed, frozen=True):
+    """What people sign: one immutable version of a workload. Its canonical JSON is the catalog target.
+
+    The catalog path is ``<class>/<name>/<version>/release.json`` (``release_path``).
+    """
+
+    name: Name
+    version: Version
+    workload_class: WorkloadClass = msgspec.field(name="class")
+    artifacts: tuple[Artifact, ...]
+    description: str = ""
+    config_schema: Mapping[str, Any] = {}
+    resources: Resources = Resources()
+    conduits: tuple[Conduit, ...] = ()
+    provides: tuple[Service, ...] = ()
+    health: Health = Health()
+    streams: tuple[DataStream, ...] = ()
+    format: Literal["sluice.release/1"] = "sluice.release/1"
+
+
+def release_path(workload_class: WorkloadClass, name: str, version: str) -> str:
+    """The target path of a workload release in the catalog; the class is a prefix so that signers can own a class."""
+    return f"{workload_class.value}/{name}/{version}/release.json"
+
+
+class DesiredInstance(Signed, frozen=True):
+    """One instance a site must run: carried in the director target's ``custom`` of the release it runs."""
+
+    name: Name
+    node: Name
+    config: Mapping[str, Any] = {}
+
+
+class SiteFacts(Signed, frozen=True):
+    """What a site must know of itself, signed in the director's targets (``x-sluice``)."""
+
+    site: Name
+    enterprise: str
+    generation: Annotated[int, Meta(ge=0)]
+    time_zone: str = "UTC"
+
+
+class PlacedInstance(Signed, frozen=True):
+    """A desired instance with the release it runs, after both repositories agreed on it."""
+
+    instance: DesiredInstance
+    release: WorkloadRelease
+    release_digest: Digest
+
+
+class DesiredState(Signed, frozen=True):
+    """What one site should run: verified, complete, and kept on disk as the last good state."""
+
+    facts: SiteFacts
+    instances: tuple[PlacedInstance, ...]
+
+
+class RunContext(Signed, frozen=True):
+    """What the agent tells an instance about itself: ``$SLUICE_RUN/context.json``, read-only for the workload.
+
+    ``hosts`` maps names used in configurations to addresses where the runtime has no name service of its own (the
+    process runtime: every neighbour is a loopback address). Beside it lies ``bus.sock`` (``manifests.bus``).
+    """
+
+    enterprise: str
+    site: str
+    node: str
+    instance: str
+    workload: str
+    version: str
+    generation: int
+    time_zone: str = "UTC"
+    config: Mapping[str, Any] = {}
+    hosts: Mapping[str, str] = {}
+
+
+RUN_VARIABLE = "SLUICE_RUN"
+CONTEXT_NAME = "context.json"
