@@ -8,7 +8,7 @@ when and why.
 from __future__ import annotations
 
 from datetime import datetime
-from enum import Enum
+from enum import StrEnum
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -95,7 +95,7 @@ class StateView(Shape):
     detail: str = ""
 
 
-class LinkState(str, Enum):
+class LinkState(StrEnum):
     ONLINE = "online"  # heard of within three report periods
     OFFLINE = "offline"  # enrolled, but silent
     NEVER = "never"  # not enrolled yet
@@ -284,14 +284,14 @@ class SparklineView(Shape):
 
 
 class DocumentsRequest(Shape):
-    """Documents as JSON (``Fleet`` and ``Assignment``), each with the file and line it came from, for error messages."""
+    """Documents as JSON (``Fleet`` and ``Assignment``), each with the file it came from, for error messages."""
 
     documents: list[dict[str, Any]]
     sources: list[str] = []
     reason: Annotated[str, Field(max_length=1000)] = ""
 
 
-class ChangeAction(str, Enum):
+class ChangeAction(StrEnum):
     START = "start"
     STOP = "stop"
     RESTART = "restart"
