@@ -1,0 +1,74 @@
+"""The images there are: what goes into each, and how large it may become.
+
+The one table behind `./run images`, the locks and the tests. Plain values, no effects.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from workloads.images.rootfs import BROKER, Rootfs
+
+BASE = "python:3.11-slim-bookworm"
+"""The base every Dockerfile names. Pulled where a registry serves it, else made here under the same name."""
+
+PYTHON_VERSION = "3.11"
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """One image: `folder` holds its Dockerfile and requirements, `sources` are copied as they are.
+
+    `unused` names what of the third-party Python this image never imports (glob patterns).
+    """
+
+    name: str
+    folder: str
+    sources: tuple[str, ...]
+    extras: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+    rootfs: Rootfs | None = None
+    unused: tuple[str, ...] = ()
+    goal_mb: int | None = None
+
+    @property
+    def requirements(self) -> str | None:
+        """Its hash-pinned requirement file; None for an image without Python."""
+        return None if self.rootfs else f"{self.folder}/requirements.txt"
+
+    @property
+    def dockerfile(self) -> str:
+        """Its Dockerfile, relative to the repository."""
+        return f"{self.folder}/Dockerfile"
+
+
+def _workload(name: str, unused: tuple[str, ...] = ()) -> Recipe:
+    """A translator: the contract, the kit and its own folder, nothing of the other workloads."""
+    return Recipe(
+        name=name,
+        folder=f"workloads/{name}",
+        sources=("manifests", "workloads/__init__.py", "workloads/kit", f"workloads/{name}"),
+        extras=(name,),
+        unused=unused,
+        goal_mb=120,
+    )
+
+
+RECIPES: tuple[Recipe, ...] = (
+    Recipe("agent", "agent", ("manifests", "agent"), extras=("agent",), goal_mb=120),
+    _workload("modbus"),
+    # The address space that a server starts with, 20 MB; a client reads the device's own.
+    _workload("opcua", unused=("asyncua/server/standard_address_space/standard_address_space_*",)),
+    Recipe("broker", "workloads/broker", ("workloads/broker/mosquitto.conf",), rootfs=BROKER, goal_mb=30),
+    # The command line comes along: keys and site tokens are made where the orchestrator runs.
+    Recipe("orchestrator", "orchestrator", ("manifests", "orchestrator"), extras=("orchestrator", "cli")),
+    Recipe("simulators", "tests/simulators", ("tests/simulators",), packages=("pymodbus", "asyncua")),
+)
+
+
+def named(name: str) -> Recipe:
+    """The recipe of that name; raises KeyError."""
+    for recipe in RECIPES:
+        if recipe.name == name:
+            return recipe
+    raise KeyError(name)

@@ -1,0 +1,115 @@
+"""Third-party Python for the images: fetched once by hash, installed without network, stripped.
+
+Called by `build`. The wheelhouse under `build/wheelhouse` is all that an air-gapped site needs to carry.
+Only wheels are taken: nothing of a third party runs on the machine that builds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from workloads.images import ImageError
+from workloads.images.recipes import PYTHON_VERSION
+
+_MACHINES = {"amd64": "x86_64", "arm64": "aarch64", "arm": "armv7l", "riscv64": "riscv64"}
+_GLIBC_MINOR = 36  # Debian bookworm's
+
+# Not needed at run time. Licences and the rest of the metadata stay.
+_SUFFIXES = frozenset({".pyi", ".pyx", ".pxd", ".h", ".hpp", ".c", ".cpp", ".a", ".lib", ".pyc"})
+_FOLDERS = frozenset({"tests", "__pycache__"})
+_UNUSED = (
+    "bin",
+    "*.dist-info/RECORD",
+    "zstandard/_cffi.*",  # the back end for PyPy: 12 MB
+    "numpy/f2py",
+    "numpy/_pyinstaller",
+)
+
+
+def machine_of(architecture: str) -> str:
+    """The wheel's name for an engine's architecture: amd64 is x86_64."""
+    return _MACHINES.get(architecture, platform.machine())
+
+
+def target_options(architecture: str) -> list[str]:
+    """pip's options for Debian bookworm's Python, whatever Python runs pip."""
+    machine = machine_of(architecture)
+    tags = [f"manylinux_2_{minor}_{machine}" for minor in range(_GLIBC_MINOR, 16, -1)]
+    tags += [f"manylinux2014_{machine}", f"manylinux2010_{machine}", f"manylinux1_{machine}"]
+    tags += [f"manylinux_2_{minor}_{machine}" for minor in (12, 5)]
+    options = ["--only-binary", ":all:", "--implementation", "cp", "--python-version", PYTHON_VERSION]
+    for tag in tags:
+        options += ["--platform", tag]
+    return options
+
+
+def fetch(requirements: Path, wheelhouse: Path, architecture: str) -> None:
+    """Fill the wheelhouse for one requirement file; a second call touches no network."""
+    content = hashlib.sha256(requirements.read_bytes() + architecture.encode()).hexdigest()[:16]
+    stamp = wheelhouse / f".complete-{content}"
+    if stamp.exists():
+        return
+    wheelhouse.mkdir(parents=True, exist_ok=True)
+    _pip(
+        "download",
+        "--no-deps",
+        "--require-hashes",
+        *target_options(architecture),
+        "--dest",
+        str(wheelhouse),
+        "-r",
+        str(requirements),
+    )
+    stamp.touch()
+
+
+def install(requirements: Path, wheelhouse: Path, target: Path, architecture: str, unused: Sequence[str] = ()) -> None:
+    """Unpack the wheels, hashes checked, into `target` and strip what no run needs."""
+    shutil.rmtree(target, ignore_errors=True)
+    _pip(
+        "install",
+        "--no-index",
+        "--no-deps",
+        "--require-hashes",
+        "--no-compile",
+        *target_options(architecture),
+        "--find-links",
+        str(wheelhouse),
+        "--target",
+        str(target),
+        "-r",
+        str(requirements),
+    )
+    strip(target, unused)
+
+
+def strip(target: Path, unused: Sequence[str] = ()) -> None:
+    """Remove tests, stubs, headers, entry points and the `unused` patterns from an installed tree."""
+    _remove(path for pattern in (*_UNUSED, *unused) for path in list(target.glob(pattern)))
+    _remove(path for path in sorted(target.rglob("*")) if path.is_dir() and path.name in _FOLDERS)
+    _remove(path for path in sorted(target.rglob("*")) if path.is_file() and path.suffix in _SUFFIXES)
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _pip(command: str, *arguments: str) -> None:
+    line = [sys.executable, "-m", "pip", "--disable-pip-version-check", command, "--quiet", *arguments]
+    done = subprocess.run(line, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if done.returncode:
+        raise ImageError(
+            f"pip {command} failed:\n{done.stderr.strip()[-2000:]}",
+            arguments[-1],
+            "check that pip reaches its index; `./run setup` repairs the Python environment",
+        )
