@@ -104,15 +104,12 @@ def _base(root: Path, architecture: str, anew: bool, say: Callable[[str], None])
     stored = container_engine.inspect(BASE)
     if stored and INPUTS_LABEL not in stored.labels:
         return stored.digest
-    dockerfile = Path(__file__).with_name("base.Dockerfile")
-    total = inputs.builder(architecture)
-    total.update(dockerfile.read_bytes())
-    wanted = total.hexdigest()
+    wanted = inputs.base_digest(architecture)
     if stored and stored.labels[INPUTS_LABEL] == wanted and not anew:
         return stored.digest
     say(f"building {BASE} from Debian packages")
     folder = _empty(root / "build/images/base")
-    _copy(dockerfile, folder / "Dockerfile")
+    _copy(Path(__file__).with_name("base.Dockerfile"), folder / "Dockerfile")
     rootfs.make(rootfs.PYTHON, folder / "rootfs.tar", architecture)
     _settle(folder)
     return container_engine.build(folder, BASE, {INPUTS_LABEL: wanted}).digest

@@ -12,6 +12,7 @@ from pathlib import Path
 from workloads.images import ImageError
 from workloads.images.recipes import Recipe
 
+_BASE_BUILDER = ("rootfs.py", "elf.py", "base.Dockerfile")
 _BUILDER = ("rootfs.py", "elf.py", "wheels.py", "build.py", "recipes.py")
 _SKIPPED_FOLDERS = frozenset({"__pycache__", "node_modules", ".svelte-kit", ".vite"})
 _SKIPPED_FILES = frozenset({"Dockerfile", "requirements.txt"})
@@ -45,7 +46,7 @@ def digest(root: Path, recipe: Recipe, base: str) -> str:
     parts[recipe.dockerfile] = root / recipe.dockerfile
     if recipe.requirements:
         parts[recipe.requirements] = root / recipe.requirements
-    total = builder(base)
+    total = _builder(base, _BUILDER)
     for name, path in sorted(parts.items()):
         if not path.is_file():
             raise ImageError("file is missing", name, "check out the whole repository")
@@ -53,10 +54,15 @@ def digest(root: Path, recipe: Recipe, base: str) -> str:
     return total.hexdigest()
 
 
-def builder(base: str) -> hashlib._Hash:
-    """A hash that starts with the base and with the code that builds: a better trimmer rebuilds all."""
-    total = hashlib.sha256(base.encode() + b"\0")
-    for name in _BUILDER:
+def base_digest(architecture: str) -> str:
+    """The same for the locally made base image."""
+    return _builder(architecture, _BASE_BUILDER).hexdigest()
+
+
+def _builder(start: str, names: tuple[str, ...]) -> hashlib._Hash:
+    """A hash that starts with the code that builds: a better trimmer rebuilds all."""
+    total = hashlib.sha256(start.encode() + b"\0")
+    for name in names:
         total.update(hashlib.sha256((Path(__file__).parent / name).read_bytes()).digest())
     return total
 
