@@ -1,0 +1,181 @@
+"""The bus to the agent: says hello, sends what the outbox wants sent, hears what is safe.
+
+One per process; ``service`` runs it. It reconnects for ever with back-off and jitter, and never makes a caller wait:
+handing in a block is a plain function call. What to send, keep or drop is decided in ``outbox``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from time import monotonic
+
+import msgspec
+
+from manifests.bus import PROTOCOL, read_message, write_message
+from manifests.errors import DocumentError
+from manifests.messages import Ack, Descriptor, Downward, Heartbeat, Hello, Publish, Refused, StreamStatus, Tag, Welcome
+from workloads.kit.backoff import Backoff
+from workloads.kit.outbox import Outbox
+
+log = logging.getLogger("kit.publisher")
+
+WELCOME_TIMEOUT_S = 10.0
+HEARTBEAT_S = 5.0
+
+
+def encode_descriptor(tags: tuple[Tag, ...]) -> bytes:
+    return msgspec.json.encode(Descriptor(tags=tags))
+
+
+class Publisher:
+    """``heartbeat`` builds the Heartbeat of the moment: asked every 5 s and after ``changed``."""
+
+    def __init__(self, socket_path: Path, outbox: Outbox, backoff: Backoff, heartbeat: Callable[[], Heartbeat]) -> None:
+        self._socket_path = socket_path
+        self._outbox = outbox
+        self._backoff = backoff
+        self._heartbeat = heartbeat
+        self._work = asyncio.Event()
+        self._acknowledged = asyncio.Event()
+        self._beat_wanted = False
+        self.connected = False
+
+    # ------------------------------------------------------------ in
+
+    def open(self, stream: str, tags: tuple[Tag, ...]) -> None:
+        self._outbox.open(stream, encode_descriptor(tags))
+        self._work.set()
+
+    def describe(self, stream: str, tags: tuple[Tag, ...]) -> None:
+        self._outbox.describe(stream, encode_descriptor(tags))
+        self._work.set()
+
+    def publish(self, stream: str, block: bytes, count: int, first_ns: int, last_ns: int) -> None:
+        self._outbox.add(stream, block, count, first_ns, last_ns)
+        self._work.set()
+
+    def changed(self) -> None:
+        """Something in the heartbeat has changed: send it now, not in 5 s."""
+        self._beat_wanted = True
+        self._work.set()
+
+    def status(self, stream: str, *, tags: int, good_tags: int) -> StreamStatus:
+        progress = self._outbox.progress(stream)
+        return StreamStatus(
+            name=stream,
+            incarnation=self._outbox.incarnation,
+            acked_seq=progress.acked_seq,
+            acked_samples=progress.acked_samples,
+            acked_chain=progress.chain.hex(),
+            dropped_samples=progress.dropped_samples,
+            last_ns=progress.last_ns,
+            tags=tags,
+            good_tags=good_tags,
+        )
+
+    async def flushed(self, timeout_s: float) -> bool:
+        """Wait until everything is acknowledged, at most ``timeout_s``. Says whether it was."""
+        deadline = monotonic() + timeout_s
+        while self._outbox.unacked_frames:
+            left = deadline - monotonic()
+            if left <= 0:
+                return False
+            self._acknowledged.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._acknowledged.wait(), left)
+        return True
+
+    # ------------------------------------------------------------ the connection
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            try:
+                await self._converse()
+            except (OSError, EOFError, DocumentError, TimeoutError) as error:
+                log.warning("bus connection lost", extra={"error": str(error) or type(error).__name__})
+            finally:
+                self.connected = False
+                self._outbox.disconnected()
+            await asyncio.sleep(self._backoff.next_delay_s())
+
+    async def _converse(self) -> None:
+        reader, writer = await asyncio.open_unix_connection(str(self._socket_path))
+        try:
+            write_message(
+                writer,
+                Hello(protocol=PROTOCOL, incarnation=self._outbox.incarnation, streams=self._outbox.streams),
+            )
+            await writer.drain()
+            welcome = await asyncio.wait_for(read_message(reader, Downward), WELCOME_TIMEOUT_S)
+            if not isinstance(welcome, Welcome):
+                raise EOFError("the agent closed the connection instead of a welcome")
+            if self._outbox.welcomed({mark.stream: mark for mark in welcome.marks}):
+                raise EOFError("the agent has forgotten what it acknowledged: starting a new incarnation")
+            self._acknowledged.set()
+            self.connected = True
+            self._beat_wanted = True
+            self._work.set()
+            listening = asyncio.create_task(self._listen(reader))
+            speaking = asyncio.create_task(self._speak(writer))
+            try:
+                done, _ = await asyncio.wait({listening, speaking}, return_when=asyncio.FIRST_COMPLETED)
+                for job in done:
+                    job.result()
+            finally:
+                for job in (listening, speaking):
+                    job.cancel()
+                await asyncio.gather(listening, speaking, return_exceptions=True)
+        finally:
+            writer.close()
+
+    async def _listen(self, reader: asyncio.StreamReader) -> None:
+        while True:
+            message = await read_message(reader, Downward)
+            if message is None:
+                raise EOFError("the agent closed the connection")
+            if isinstance(message, Ack):
+                self._outbox.acked(message.stream, message.incarnation, message.seq)
+                # Only an acknowledgement proves that the line works: a connection alone may be refused each time.
+                self._backoff.reset()
+                self._acknowledged.set()
+            elif isinstance(message, Refused):
+                log.warning(
+                    "frame refused",
+                    extra={"stream": message.stream, "seq": message.seq, "what": message.what},
+                )
+                restarted = self._outbox.refused(
+                    message.stream,
+                    message.seq,
+                    what=message.what,
+                    retryable=message.retryable,
+                    expected_seq=message.expected_seq,
+                    now_s=monotonic(),
+                )
+                if restarted:
+                    raise EOFError("the agent has forgotten what it acknowledged: starting a new incarnation")
+            self._work.set()
+
+    async def _speak(self, writer: asyncio.StreamWriter) -> None:
+        beat_at = monotonic()
+        while True:
+            self._work.clear()
+            now = monotonic()
+            if self._beat_wanted or now >= beat_at:
+                self._beat_wanted = False
+                beat_at = now + HEARTBEAT_S
+                write_message(writer, self._heartbeat())
+            while (frame := self._outbox.next_frame(monotonic())) is not None:
+                write_message(writer, Publish(frame=frame))
+                await writer.drain()
+            await writer.drain()
+            wait = beat_at - monotonic()
+            held = self._outbox.wait_s(monotonic())
+            if held is not None:
+                wait = min(wait, held)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._work.wait(), max(0.0, wait))

@@ -1,0 +1,208 @@
+"""The frame of a workload process: build it, run it, tell how it is, end it in order.
+
+Called by each workload's ``__main__``. On SIGTERM or SIGINT the source stops, the last block is cut, and what is
+unacknowledged gets a few seconds to leave; what then remains is lost with the process and said so in the log. A
+configuration that is wrong does not end the process: it stays, Failed (BadConfig), where an operator can read why,
+instead of restarting for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import secrets
+import signal
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from time import time_ns
+from typing import Protocol, TypeVar
+
+import msgspec
+
+from manifests.errors import DocumentError, Problem
+from manifests.messages import DeviceStatus, Heartbeat, State, StreamStatus
+from manifests.model import RunContext
+from workloads.kit import context as contexts
+from workloads.kit import log as logs
+from workloads.kit.backoff import Backoff, BackoffConfig
+from workloads.kit.batcher import Batcher, BlockConfig
+from workloads.kit.config import parse, refuse
+from workloads.kit.live import Live, LiveConfig
+from workloads.kit.outbox import Outbox
+from workloads.kit.publisher import Publisher
+from workloads.kit.samples import TagTable
+
+log = logging.getLogger("kit.service")
+
+STREAM = "tags"
+FLUSH_S = 5.0  # below the 10 s that engines wait between SIGTERM and SIGKILL
+# A local socket whose other end is being restarted: knock often.
+BUS_BACKOFF = BackoffConfig(min_ms=100, max_ms=2_000, jitter=0.3)
+DETAIL_MAX = 2000
+
+
+class OutboxConfig(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """What is kept in memory while the agent is away."""
+
+    cap_mb: int = 16
+
+
+class KitConfig(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """The keys every translator's configuration shares. ``live`` null: no broker."""
+
+    live: LiveConfig | None = LiveConfig()
+    block: BlockConfig = BlockConfig()
+    outbox: OutboxConfig = OutboxConfig()
+
+
+C = TypeVar("C", bound=KitConfig)
+Check = Callable[[C], Sequence[Problem]]
+
+
+class Source(Protocol):
+    """What a workload adds: where its samples come from."""
+
+    async def run(self) -> None:
+        """Until cancelled. An exception that leaves it is our bug, ends the process, and the agent restarts it."""
+
+    def devices(self) -> Sequence[DeviceStatus]: ...
+
+
+class Runtime:
+    """What a source is given. ``declare`` once all tags are known (and again when there are more)."""
+
+    def __init__(self, context: RunContext, config: KitConfig, socket_path: Path) -> None:
+        self.context = context
+        self._config = config
+        self._state = (State.STARTING, "Starting", "")
+        self._source: Source | None = None
+        self._outbox = Outbox(lambda: secrets.token_hex(8), cap_bytes=config.outbox.cap_mb << 20)
+        bus_backoff = Backoff(BUS_BACKOFF, random.random)
+        self.publisher = Publisher(socket_path, self._outbox, bus_backoff, self._heartbeat)
+        self.live: Live | None = None
+        if config.live is not None:
+            self.live = Live(
+                config.live,
+                contexts.address(context, config.live.host),
+                client_id=f"sluice-{context.site}-{context.node}-{context.instance}",
+                state_topic=contexts.topic(context, "_workloads", context.instance),
+                random=random.random,
+            )
+        self.batcher = Batcher(config.block, self._publish)
+        self.table = TagTable(self.batcher, self.live.touched if self.live is not None else lambda tag: None)
+        if self.live is not None:
+            self.live.table = self.table
+        self._declared = 0
+
+    def now_ns(self) -> int:
+        return time_ns()
+
+    def declare(self) -> None:
+        """Tell the tags in the table; must precede their first sample."""
+        if not self._declared:
+            self.publisher.open(STREAM, self.table.tags)
+        elif self._declared != len(self.table.specs):
+            self.batcher.flush()
+            self.publisher.describe(STREAM, self.table.tags)
+        self._declared = len(self.table.specs)
+
+    def changed(self) -> None:
+        """A device's state has changed: let the agent know now."""
+        self.publisher.changed()
+
+    def set_state(self, state: State, reason: str, detail: str = "") -> None:
+        self._state = (state, reason, detail[:DETAIL_MAX])
+        self.publisher.changed()
+
+    def _publish(self, block: bytes, count: int, first_ns: int, last_ns: int) -> None:
+        self.publisher.publish(STREAM, block, count, first_ns, last_ns)
+
+    def _heartbeat(self) -> Heartbeat:
+        state, reason, detail = self._state
+        devices = tuple(self._source.devices()) if self._source is not None else ()
+        if state is State.RUNNING:
+            failed = [device.name for device in devices if device.state is not State.RUNNING]
+            if failed:
+                reason, detail = "Degraded", f"not reachable or misconfigured: {', '.join(failed)}"[:DETAIL_MAX]
+        streams: tuple[StreamStatus, ...] = ()
+        if self._declared:
+            counts = {"tags": len(self.table.specs), "good_tags": self.table.good_tags}
+            streams = (self.publisher.status(STREAM, **counts),)
+        return Heartbeat(state=state, reason=reason, detail=detail, devices=devices, streams=streams)
+
+    async def serve(self, build: Callable[[Runtime], Source], stop: asyncio.Event) -> None:
+        """Run until ``stop``, then flush. Raises what the source raises."""
+        jobs = [asyncio.create_task(self.publisher.run(), name="publisher")]
+        if self.live is not None:
+            jobs.append(asyncio.create_task(self.live.run(), name="live"))
+        stopping = asyncio.create_task(stop.wait(), name="stop")
+        source_job: asyncio.Task[None] | None = None
+        try:
+            try:
+                self._source = build(self)
+            except DocumentError as error:
+                log.error("configuration refused", extra={"problems": [str(p) for p in error.problems]})
+                self.set_state(State.FAILED, "BadConfig", str(error))
+            else:
+                source_job = asyncio.create_task(self._source.run(), name="source")
+                jobs.append(asyncio.create_task(self._cut_blocks(), name="blocks"))
+                self.set_state(State.RUNNING, "Ok")
+            watched = {stopping, *jobs, *([source_job] if source_job else [])}
+            done, _ = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
+            for job in done - {stopping}:
+                job.result()
+                raise RuntimeError(f"the {job.get_name()} job ended by itself")
+        finally:
+            self.set_state(State.STOPPING, "Terminated")
+            stopping.cancel()
+            if source_job is not None:
+                source_job.cancel()
+                await asyncio.gather(source_job, return_exceptions=True)
+            self.batcher.flush()
+            if self.publisher.connected and not await self.publisher.flushed(FLUSH_S):
+                log.warning("ended with unacknowledged frames", extra={"frames": self._outbox.unacked_frames})
+            for job in jobs:
+                job.cancel()
+            await asyncio.gather(*jobs, return_exceptions=True)
+
+    async def _cut_blocks(self) -> None:
+        period_s = self._config.block.period_ms / 1000
+        loop = asyncio.get_running_loop()
+        due = loop.time()
+        while True:
+            due = max(due + period_s, loop.time())
+            await asyncio.sleep(due - loop.time())
+            self.batcher.flush()
+
+
+async def _main(name: str, kind: type[C], check: Check[C], build: Callable[[Runtime, C], Source]) -> None:
+    folder = contexts.run_folder()
+    context = contexts.load_context(folder)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    log.info("starting", extra={"workload": name, "instance": context.instance, "version": context.version})
+    try:
+        config = parse(context.config, kind)
+        refuse(check(config))
+    except DocumentError as error:
+        problem = error
+
+        def refused(_: Runtime) -> Source:
+            raise problem
+
+        runtime = Runtime(context, KitConfig(live=None), contexts.bus_socket(folder))
+        await runtime.serve(refused, stop)
+    else:
+        runtime = Runtime(context, config, contexts.bus_socket(folder))
+        await runtime.serve(lambda built: build(built, config), stop)
+    log.info("ended", extra={"workload": name})
+
+
+def main(name: str, kind: type[C], check: Check[C], build: Callable[[Runtime, C], Source]) -> None:
+    """The whole of a workload's ``__main__``: the configuration as ``kind``, what ``check`` finds wrong between its
+    fields, and what ``build`` makes of it."""
+    logs.set_up()
+    asyncio.run(_main(name, kind, check, build))
