@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta
@@ -275,8 +275,8 @@ class Blob(Signed, frozen=True):
     size: Annotated[int, Meta(ge=0, le=8 * 2**30)]
 
 
-OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-PROCESS_ARCHIVE = "application/vnd.sluice.process.v1.tar+gzip"
+OCI_MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
+PROCESS_ARCHIVE: Final = "application/vnd.sluice.process.v1.tar+gzip"
 
 
 class Artifact(Signed, frozen=True):
