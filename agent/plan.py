@@ -1,0 +1,118 @@
+"""Decides the next round of actions that bring a node closer to its desired state. Pure: ``now_ns`` is an argument.
+
+The loop calls it. Per instance one round holds one step, so a step that failed is never followed by one that relied
+on it. What it refuses to do: stop anything for another reason than a desired state that no longer names it, or
+restart an instance whose release digest and configuration are unchanged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from agent.actions import Action, Connect, Pull, Remove, Replace, Start, Stop, Wait
+from agent.runtimes.base import Attempts, Observed, ObservedInstance, Phase, Wanted
+
+_SECOND = 1_000_000_000
+FIRST_DELAY_NS = 1 * _SECOND
+LONGEST_DELAY_NS = 60 * _SECOND
+CRASH_LOOP_AFTER = 3  # failures in a row: one is chance, two may be the same cause, three is a loop
+STABLE_NS = 60 * _SECOND  # running this long ends a row of failures
+
+
+def plan(desired: Sequence[Wanted] | None, observed: Observed, now_ns: int) -> list[Action]:
+    """One round; ``[]`` means converged. ``desired`` is None while nothing verified is known: then nothing changes."""
+    if desired is None:
+        return [Wait("node", "NoDesiredState", "no verified instructions have arrived yet")]
+    actions: list[Action] = []
+    names = {instance.name for instance in desired}
+    for name, found in sorted(observed.instances.items()):
+        if name not in names:
+            actions.append(Remove(name) if found.phase is Phase.EXITED else Stop(name))
+    pulling: set[str] = set()
+    connecting: set[str] = set()
+    for instance in sorted(desired, key=lambda wanted: wanted.name):
+        step = _step(instance, observed, now_ns)
+        if isinstance(step, Pull):
+            if step.artifact.root.digest in pulling:
+                step = Wait(instance.name, "Pulling", "another instance needs the same artifact")
+            else:
+                pulling.add(step.artifact.root.digest)
+        elif isinstance(step, Connect):
+            if step.segment in connecting:
+                step = Wait(instance.name, "Connecting", f"segment {step.segment}")
+            else:
+                connecting.add(step.segment)
+        if step is not None:
+            actions.append(step)
+    return actions
+
+
+def _step(instance: Wanted, observed: Observed, now_ns: int) -> Action | None:
+    found = observed.instances.get(instance.name)
+    attempts = observed.attempts.get(instance.name, Attempts())
+    unchanged = (
+        found is not None
+        and found.release_digest == instance.release_digest
+        and found.config_digest == instance.config_digest
+    )
+    if unchanged and found is not None and found.phase is not Phase.EXITED:
+        return None
+    if instance.artifact is None:
+        platforms = ", ".join(artifact.platform for artifact in instance.release.artifacts) or "none"
+        return Wait(instance.name, "NoArtifact", f"the release has artifacts for: {platforms}")
+    ready_ns = attempts.last_ns + delay_ns(attempts.failures)
+    if attempts.failures and now_ns < ready_ns:
+        return Wait(instance.name, attempts.reason or "BackOff", attempts.detail, ready_ns)
+    if instance.root not in observed.prepared:
+        return Pull(instance.name, instance.artifact)
+    missing = [segment for segment in instance.segments if segment not in observed.segments]
+    if missing:
+        return Connect(instance.name, missing[0])
+    if found is None or unchanged:
+        return Start(instance)
+    return Replace(instance, found.release_digest, found.config_digest)
+
+
+def delay_ns(failures: int) -> int:
+    """How long to wait after that many failures in a row: 1 s, doubling, at most 60 s."""
+    if failures <= 0:
+        return 0
+    return min(FIRST_DELAY_NS << min(failures - 1, 16), LONGEST_DELAY_NS)
+
+
+def is_crash_loop(attempts: Attempts) -> bool:
+    return attempts.failures >= CRASH_LOOP_AFTER
+
+
+def after_failure(attempts: Attempts, reason: str, detail: str, now_ns: int) -> Attempts:
+    return replace(attempts, failures=attempts.failures + 1, last_ns=now_ns, reason=reason, detail=detail)
+
+
+def after_look(attempts: Attempts, found: ObservedInstance | None, now_ns: int) -> Attempts:
+    """What is known of an instance's failures after looking again.
+
+    The end of a life counts as one failure, and so does each life that the engine began by itself. A life that lasts
+    ``STABLE_NS`` ends the row.
+    """
+    if found is None:
+        return attempts
+    if found.runtime_id != attempts.life:
+        first = attempts.life == ""
+        missed = not first and not attempts.ended and found.restarts > attempts.restarts
+        attempts = replace(attempts, life=found.runtime_id, life_ns=now_ns, restarts=found.restarts, ended=False)
+        if missed:
+            attempts = after_failure(attempts, "Exited", _how(found), now_ns)
+        if first and found.phase is Phase.EXITED:  # it ended before this agent began (a power cut): no fault of its own
+            attempts = replace(attempts, ended=True)
+    if found.phase is not Phase.RUNNING and not attempts.ended:
+        return replace(after_failure(attempts, "Exited", _how(found), now_ns), ended=True)
+    if found.phase is Phase.RUNNING and attempts.failures and now_ns - attempts.life_ns >= STABLE_NS:
+        return replace(attempts, failures=0, reason="", detail="")
+    return attempts
+
+
+def _how(found: ObservedInstance) -> str:
+    if found.detail:
+        return found.detail
+    return "" if found.exit_code is None else f"exit code {found.exit_code}"

@@ -1,0 +1,1 @@
+"""The machines an agent can run workloads on, behind one Protocol (``base``)."""

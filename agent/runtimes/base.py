@@ -1,0 +1,158 @@
+"""What an agent asks of whatever runs its workloads, and what it sees there.
+
+The loop calls ``observe``, the executor the rest; both from worker threads, so every method blocks until done. A
+runtime performs and reports; it decides nothing, and it never stops or restarts an instance that it was not told to.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from manifests.model import Artifact, PlacedInstance, SiteFacts, WorkloadRelease
+
+
+class Phase(enum.Enum):
+    """What the runtime says of one instance; ``RESTARTING``: the engine itself is between two tries."""
+
+    RUNNING = "running"
+    RESTARTING = "restarting"
+    EXITED = "exited"
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedInstance:
+    """One instance as found, running or not; times in ns since the epoch, 0 = unknown."""
+
+    name: str
+    phase: Phase
+    runtime_id: str
+    release_digest: str
+    config_digest: str
+    workload: str = ""
+    version: str = ""
+    generation: int = 0
+    started_ns: int = 0
+    exit_code: int | None = None
+    restarts: int = 0
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempts:
+    """Failures in a row of one instance, and the life of it that was seen last; times on the monotonic clock.
+
+    ``ended``: the end of ``life`` is already counted.
+    """
+
+    failures: int = 0
+    last_ns: int = 0
+    reason: str = ""
+    detail: str = ""
+    life: str = ""
+    life_ns: int = 0
+    restarts: int = 0
+    ended: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """Everything a plan looks at. ``prepared`` holds root digests of artifacts the runtime can start at once."""
+
+    instances: Mapping[str, ObservedInstance] = field(default_factory=dict)
+    prepared: frozenset[str] = frozenset()
+    segments: frozenset[str] = frozenset()
+    attempts: Mapping[str, Attempts] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One instance this node must run. ``artifact`` is None when the release has none for this platform."""
+
+    name: str
+    release: WorkloadRelease
+    release_digest: str
+    config_digest: str
+    facts: SiteFacts
+    config: Mapping[str, object]
+    artifact: Artifact | None
+    segments: tuple[str, ...]
+
+    @property
+    def root(self) -> str:
+        return self.artifact.root.digest if self.artifact else ""
+
+
+def config_digest(facts: SiteFacts, config: Mapping[str, object]) -> str:
+    """Digest of all that an instance is told about itself, except the generation: a new one must not restart it."""
+    told = {"enterprise": facts.enterprise, "timeZone": facts.time_zone, "config": config}
+    canonical = json.dumps(told, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return "sha256:" + hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def wanted(facts: SiteFacts, placed: PlacedInstance, platform: str) -> Wanted:
+    """What ``platform`` must run for one placed instance."""
+    release = placed.release
+    artifact = next((found for found in release.artifacts if found.platform == platform), None)
+    segments = sorted({c.segment for c in release.conduits} | {s.segment for s in release.provides})
+    return Wanted(
+        name=placed.instance.name,
+        release=release,
+        release_digest=placed.release_digest,
+        config_digest=config_digest(facts, placed.instance.config),
+        facts=facts,
+        config=placed.instance.config,
+        artifact=artifact,
+        segments=tuple(segments),
+    )
+
+
+class Runtime(Protocol):
+    """A machine that runs instances of one site's node. All methods raise MachineError, saying what it refused."""
+
+    @property
+    def description(self) -> str:
+        """For the status report: ``docker 20.10.24`` or ``process``."""
+        ...
+
+    @property
+    def platform(self) -> str:
+        """Which artifacts it takes: ``linux/amd64`` or ``process``."""
+        ...
+
+    def observe(self, artifacts: Collection[Artifact]) -> Observed:
+        """All instances of this node, and which of ``artifacts`` need no ``pull``. Leaves ``attempts`` empty."""
+        ...
+
+    def pull(self, artifact: Artifact, blob_path: Callable[[str], Path]) -> None:
+        """Make an artifact startable from blobs that lie on disk, verified. Harmless when it already is."""
+        ...
+
+    def connect(self, segment: str) -> None:
+        """Make sure the network of a segment exists."""
+        ...
+
+    def start(self, instance: Wanted, run_folder: Path) -> str:
+        """Run an instance; the identity of the new life. An exited one of the same digests may be started again."""
+        ...
+
+    def stop(self, name: str, grace_s: float = 10.0) -> None:
+        """Ask to end, then kill after ``grace_s``. Harmless when it does not run."""
+        ...
+
+    def remove(self, name: str) -> None:
+        """Forget a stopped instance. Harmless when unknown."""
+        ...
+
+    def logs(self, name: str, lines: int = 50) -> Sequence[str]:
+        """The last lines it wrote, oldest first; empty when unknown."""
+        ...
+
+    def forget_except(self, roots: Collection[str], segments: Collection[str]) -> None:
+        """Drop prepared artifacts and networks that nothing needs any more."""
+        ...
