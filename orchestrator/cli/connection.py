@@ -1,0 +1,123 @@
+"""The CLI's line to the orchestrator: address, token, and errors turned into words.
+
+The address comes from ``--server``, ``SLUICE_SERVER`` or the saved log-in; the token from ``SLUICE_TOKEN`` or the saved
+log-in (``~/.config/sluice/login.json``, mode 0600).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import msgspec
+from httpx import Response
+from pydantic import BaseModel
+
+from manifests.errors import DocumentError, Problem, SluiceError, TrustError, UnreachableError
+from orchestrator.api.schemas import ProblemDetails
+
+DEFAULT_SERVER = "http://127.0.0.1:8080"
+TIMEOUT_S = 60.0
+Shape = TypeVar("Shape", bound=BaseModel)
+
+
+class Login(msgspec.Struct, frozen=True):
+    """What ``sluice login`` keeps."""
+
+    server: str
+    token: str
+
+
+def login_file() -> Path:
+    base = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
+    return Path(base) / "sluice" / "login.json"
+
+
+def saved_login() -> Login | None:
+    try:
+        return msgspec.json.decode(login_file().read_bytes(), type=Login)
+    except (OSError, msgspec.MsgspecError):
+        return None
+
+
+def save_login(login: Login) -> Path:
+    path = login_file()
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(msgspec.json.encode(login))
+    return path
+
+
+class Connection:
+    """Blocking calls of the operator API. Raises UnreachableError, TrustError (log-in) or DocumentError."""
+
+    def __init__(self, server: str | None = None, token: str | None = None) -> None:
+        login = saved_login()
+        self.server = (server or os.environ.get("SLUICE_SERVER") or (login.server if login else DEFAULT_SERVER)).rstrip(
+            "/"
+        )
+        known = login.token if login and login.server == self.server else None
+        found = token or os.environ.get("SLUICE_TOKEN") or known
+        headers = {"Authorization": f"Bearer {found}"} if found else {}
+        verify: Any = os.environ.get("SLUICE_CA_FILE") or True
+        self._http = httpx.Client(
+            base_url=f"{self.server}/api/v1", headers=headers, timeout=TIMEOUT_S, verify=verify, trust_env=False
+        )
+
+    def get(self, path: str, kind: type[Shape], **params: Any) -> Shape:
+        return kind.model_validate(self._call("GET", path, params=_given(params)).json())
+
+    def get_list(self, path: str, kind: type[Shape], **params: Any) -> list[Shape]:
+        return [kind.model_validate(item) for item in self._call("GET", path, params=_given(params)).json()]
+
+    def post(self, path: str, body: BaseModel, kind: type[Shape]) -> Shape:
+        data = body.model_dump(mode="json", by_alias=True)
+        return kind.model_validate(self._call("POST", path, json=data).json())
+
+    def has_blob(self, digest: str) -> bool:
+        response = self._send("HEAD", f"/blobs/{digest.replace(':', '/')}")
+        if response.status_code == 404:
+            return False
+        self._check(response)
+        return True
+
+    def put_blob(self, digest: str, chunks: Iterator[bytes], size: int) -> None:
+        headers = {"Content-Length": str(size), "Content-Type": "application/octet-stream"}
+        self._call("PUT", f"/blobs/{digest.replace(':', '/')}", content=chunks, headers=headers, timeout=600.0)
+
+    def _call(self, method: str, path: str, **options: Any) -> Response:
+        response = self._send(method, path, **options)
+        self._check(response)
+        return response
+
+    def _send(self, method: str, path: str, **options: Any) -> Response:
+        try:
+            return self._http.request(method, path, **options)
+        except httpx.HTTPError as error:
+            raise UnreachableError(
+                f"no answer from {self.server}: {error}",
+                where=f"{method} {path}",
+                remedy="is the orchestrator running? choose another with --server or sluice login",
+            ) from error
+
+    def _check(self, response: Response) -> None:
+        if response.is_success:
+            return
+        try:
+            problem = ProblemDetails.model_validate(response.json())
+        except ValueError:
+            problem = ProblemDetails(title=response.reason_phrase or "error", status=response.status_code)
+        if problem.errors:
+            raise DocumentError([Problem(e.where, e.path, e.what, e.hint) for e in problem.errors])
+        what = problem.detail or problem.title
+        if response.status_code in {401, 403}:
+            raise TrustError(what, kind="log-in", where=self.server, remedy=problem.remedy or "run: sluice login")
+        raise SluiceError(what, where=f"{self.server} ({response.status_code})", remedy=problem.remedy)
+
+
+def _given(params: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in params.items() if value is not None}
