@@ -1,7 +1,7 @@
 // Reads OPC UA nodes once with node-opcua and prints {nodeId: {value, sourceTimestamp, statusCode}} as JSON.
 // Started by tests/support/peers.py to compare our own OPC UA parts with an independent implementation.
 // Usage: node read_opcua.mjs ENDPOINT < node-ids.json     (a JSON list of node identifiers such as "ns=2;s=Press.Ram.Force")
-// 64-bit integers are printed as decimal strings (JSON numbers cannot carry them); the client's key and certificate live in a
+// 64-bit integers are printed as {"int64": "decimal digits"}, JSON numbers cannot carry them; the client's key and certificate live in a
 // temporary folder that is removed at the end. Ends with code 1 and one line on standard error when anything fails.
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -23,7 +23,7 @@ function plain(variant) {
   if (variant.dataType === DataType.Int64 || variant.dataType === DataType.UInt64) {
     const [high, low] = variant.value; // two unsigned 32-bit halves
     const whole = (BigInt(high >>> 0) << 32n) | BigInt(low >>> 0);
-    return (variant.dataType === DataType.Int64 ? BigInt.asIntN(64, whole) : whole).toString();
+    return { int64: (variant.dataType === DataType.Int64 ? BigInt.asIntN(64, whole) : whole).toString() };
   }
   return variant.value;
 }
