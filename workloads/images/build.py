@@ -75,6 +75,11 @@ def context(recipe: Recipe, architecture: str, root: Path = ROOT) -> Path:
     _copy(root / recipe.dockerfile, folder / "Dockerfile")
     for name, path in inputs.files(root, recipe).items():
         _copy(path, folder / "src" / name)
+    if recipe.requirements:
+        # So that importlib.metadata knows the version inside the image too.
+        metadata = folder / f"src/sluice-{version(root)}.dist-info/METADATA"
+        metadata.parent.mkdir(parents=True)
+        metadata.write_text(f"Metadata-Version: 2.1\nName: sluice\nVersion: {version(root)}\n")
     if recipe.rootfs:
         rootfs.make(recipe.rootfs, folder / "rootfs.tar", architecture)
     if recipe.requirements:
@@ -88,7 +93,7 @@ def context(recipe: Recipe, architecture: str, root: Path = ROOT) -> Path:
 
 def _one(recipe: Recipe, root: Path, architecture: str, base: str, anew: bool, say: Callable[[str], None]) -> Built:
     name = reference(recipe.name, root)
-    wanted = inputs.digest(root, recipe, f"{base} {architecture}")
+    wanted = inputs.digest(root, recipe, f"{base} {architecture} {version(root)}")
     stored = container_engine.inspect(name)
     fresh = anew or stored is None or stored.labels.get(INPUTS_LABEL) != wanted
     if fresh or stored is None:

@@ -41,7 +41,7 @@ def files(root: Path, recipe: Recipe) -> dict[str, Path]:
 
 
 def digest(root: Path, recipe: Recipe, base: str) -> str:
-    """SHA-256 over everything that decides the image's content; `base` is the id of the base image."""
+    """SHA-256 over everything that decides the image's content; `base` names what it stands on."""
     parts = files(root, recipe)
     parts[recipe.dockerfile] = root / recipe.dockerfile
     if recipe.requirements:

@@ -34,6 +34,7 @@ print(json.dumps({
     "shell": any(os.path.exists(folder + "/sh") for folder in os.environ["PATH"].split(":")),
     "pip": any(os.path.isdir(folder + "/pip") for folder in sys.path),
     "summer": str(zoneinfo.ZoneInfo("Europe/Berlin").utcoffset(__import__("datetime").datetime(2026, 7, 1))),
+    "version": __import__("importlib.metadata").metadata.version("sluice"),
     "tls13": ssl.HAS_TLSv1_3,
     "cached": __import__("msgspec").__cached__ and os.path.exists(__import__("msgspec").__cached__),
 }))
@@ -82,6 +83,7 @@ def test_a_hardened_container_runs_unprivileged_and_cannot_write(built: dict[str
     assert 0 not in facts["groups"]
     assert facts["write"] == ["OSError"] * 3
     assert facts["summer"] == "2:00:00"
+    assert facts["version"] == images.version()
     assert facts["tls13"]
     assert facts["cached"], "byte code must be in the image: the container cannot write it"
     if images.INPUTS_LABEL in base.labels:  # the public base brings both
