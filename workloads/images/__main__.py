@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from workloads.images import ImageError, container_engine
-from workloads.images.build import ROOT, Built, build, context
+from workloads.images.build import INPUTS_LABEL, ROOT, Built, build, context
 from workloads.images.lock import lock
-from workloads.images.recipes import RECIPES, named
+from workloads.images.recipes import BASE, RECIPES, named
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,7 +32,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ImageError as error:
         print(error, file=sys.stderr)
         return 2
-    print(json.dumps([asdict(row) for row in rows], indent=2) if options.json else table(rows))
+    if options.json:
+        print(json.dumps([asdict(row) for row in rows], indent=2))
+    else:
+        print(table(rows))
+        _explain_base()
     return 1 if any(row.goal and row.size >= row.goal for row in rows) else 0
 
 
@@ -44,6 +48,13 @@ def table(rows: Sequence[Built]) -> str:
         verdict = "" if not row.goal or row.size < row.goal else "  TOO LARGE"
         lines.append(f"{row.reference:<28}{row.size / 1e6:>9.1f}{goal:>9}  {row.digest[:19]}{verdict}")
     return "\n".join(lines)
+
+
+def _explain_base() -> None:
+    base = container_engine.inspect(BASE)
+    if base:
+        origin = "made here" if INPUTS_LABEL in base.labels else "not made here: remove it to get the trimmed one"
+        print(f"base included: {BASE}, {base.size / 1e6:.1f} MB, {origin}")
 
 
 def _parser() -> argparse.ArgumentParser:
