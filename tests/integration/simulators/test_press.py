@@ -155,7 +155,7 @@ async def test_the_phase_is_an_enumeration_with_names(client: Client) -> None:
 
 async def test_nothing_can_be_written(client: Client) -> None:
     node = client.get_node("ns=2;s=Press.Ram.Force")
-    with pytest.raises(UaStatusCodeError, match="BadUserAccessDenied|BadNotWritable"):
+    with pytest.raises(UaStatusCodeError, match=r"BadUserAccessDenied|BadNotWritable"):
         await node.write_value(ua.DataValue(ua.Variant(1.0, ua.VariantType.Double)))
 
 
