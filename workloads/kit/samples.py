@@ -28,7 +28,8 @@ def quality_word(quality: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class TagSpec:
-    """A tag with how it is told: deadband in its unit, longest silence in ns."""
+    """A tag with how it is told: deadband in its unit; after ``max_silence_ns`` the next reading is told in any case
+    (a translator that polls subtracts its period, so that what it promised is kept)."""
 
     tag: Tag
     deadband: float = 0.0

@@ -1,0 +1,1 @@
+"""The site's MQTT broker for live values: mosquitto, configured to keep nothing."""

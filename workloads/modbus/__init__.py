@@ -1,0 +1,1 @@
+"""The Modbus TCP translator: registers, coils and inputs of field devices into tags. It only ever reads."""
