@@ -114,6 +114,22 @@ for package in {packages!r}:
     assert _python(built[name], program).splitlines()
 
 
+def test_the_orchestrator_and_its_command_line_import_inside_their_image() -> None:
+    (row,) = images.build([named("orchestrator")])
+    program = """
+import importlib, pathlib
+root = pathlib.Path("/app/src")
+for path in sorted((root / "orchestrator").rglob("*.py")):
+    if "migrations" not in path.parts:  # these run inside Alembic only
+        importlib.import_module(".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__"))
+        print(path)
+print((root / "orchestrator/console/dist/index.html").is_file())
+"""
+    modules = _python(row, program).splitlines()
+    assert "/app/src/orchestrator/__main__.py" in modules
+    assert modules[-1] == "True", "the console belongs in the image"
+
+
 def test_an_unchanged_image_is_not_built_again(built: dict[str, images.Built]) -> None:
     (again,) = images.build([named("broker")])
     assert not again.fresh
