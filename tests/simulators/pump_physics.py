@@ -260,7 +260,8 @@ class PumpSkid:
         fraction = self._speed_rpm / RATED_SPEED_RPM
         if fraction <= 0 or self._flow_m3_h <= 0:
             return 0.0
-        relative_flow = self._flow_m3_h / (RATED_FLOW_M3_H * fraction)
+        # Flow outlives speed for a moment; below a fiftieth of the rated speed the ratio means nothing.
+        relative_flow = self._flow_m3_h / (RATED_FLOW_M3_H * max(fraction, 0.02))
         return max(0.05, 0.74 * (1 - 0.9 * (relative_flow - 1) ** 2))
 
     def _load_motor(self, dt_s: float) -> None:

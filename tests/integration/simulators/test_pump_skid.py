@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
+import socket
+import struct
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -129,6 +131,27 @@ async def test_a_read_is_never_torn_and_the_counter_never_jumps(client: AsyncMod
         assert not seen or counter >= seen[-1]
         seen.append(counter)
         await asyncio.sleep(0.01)
+
+
+def test_requests_sent_together_are_all_answered_in_order(pump: Simulator) -> None:
+    def request(transaction: int, unit: int = 1, address: int = 0) -> bytes:
+        return struct.pack(">HHHBBHH", transaction, 0, 6, unit, 4, address, 2)
+
+    together = request(1) + request(2) + request(3, unit=9) + request(4, address=30) + request(5)
+    with socket.create_connection((pump.host, pump.port), timeout=10) as connection:
+        answers = connection.makefile("rb")
+        # The last request arrives in two pieces.
+        connection.sendall(together[:-5])
+        heads = [answers.read(9)]
+        connection.sendall(together[-5:])
+        for number in range(5):
+            transaction, _, length, unit, function, code = struct.unpack(">HHHBBB", heads[-1])
+            assert transaction == number + 1
+            refused = {3: NO_RESPONSE, 4: ILLEGAL_ADDRESS}.get(transaction)
+            assert (unit, function, code) == ((9 if number == 2 else 1), 0x84, refused) if refused else (1, 4, 4)
+            answers.read(length - 3)
+            if number < 4:
+                heads.append(answers.read(9))
 
 
 async def test_the_pump_obeys_its_run_command_and_set_point(client: AsyncModbusTcpClient) -> None:

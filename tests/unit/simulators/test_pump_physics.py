@@ -137,6 +137,15 @@ def test_level_moves_between_the_make_up_levels() -> None:
     assert 1.9 < max(levels) < 2.1
 
 
+def test_a_vanishing_set_point_is_a_slow_pump_and_not_an_overflow() -> None:
+    skid = PumpSkid(1)
+    run(skid, 20)
+    skid.commands.speed_setpoint_rpm = 6e-177
+    state = run(skid, 20)
+    assert state.speed_rpm < 5
+    assert state.current_a < 6
+
+
 def test_passing_the_resonance_shakes_the_bearing() -> None:
     skid = PumpSkid(1)
     skid.commands.speed_setpoint_rpm = 0.62 * RATED_SPEED_RPM
