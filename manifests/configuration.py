@@ -34,11 +34,11 @@ _TYPES: Mapping[str, Callable[[Any], bool]] = {
 }
 
 
-class _TooMuch(Exception):
+class _TooMuchError(Exception):
     pass
 
 
-class _BadSchema(Exception):
+class _BadSchemaError(Exception):
     pass
 
 
@@ -50,9 +50,9 @@ def check_configuration(config: Mapping[str, Any], schema: Mapping[str, Any]) ->
     checker = _Checker(schema)
     try:
         return tuple(checker.problems(config, schema, "", 0)[:MAX_PROBLEMS])
-    except _TooMuch:
+    except _TooMuchError:
         return ("the configuration or its schema is too large or too deep to check",)
-    except _BadSchema as error:
+    except _BadSchemaError as error:
         return (f"the release's configuration schema cannot be used: {error}",)
 
 
@@ -71,22 +71,22 @@ class _Checker:
     def problems(self, value: Any, schema: Any, at: str, depth: int) -> list[str]:
         self._steps += 1
         if self._steps > MAX_STEPS or depth > MAX_DEPTH:
-            raise _TooMuch
+            raise _TooMuchError
         if isinstance(schema, bool):
             return [] if schema else [f"{at or 'configuration'}: is not allowed here"]
         if not isinstance(schema, Mapping):
-            raise _BadSchema(f"{type(schema).__name__} where a schema belongs")
+            raise _BadSchemaError(f"{type(schema).__name__} where a schema belongs")
         found: list[str] = []
         for keyword, limit in schema.items():
             if keyword in _ANNOTATIONS:
                 continue
             check = _KEYWORDS.get(keyword)
             if check is None:
-                raise _BadSchema(f"unknown keyword {str(keyword)[:60]!r}")
+                raise _BadSchemaError(f"unknown keyword {str(keyword)[:60]!r}")
             try:
                 found += check(self, value, limit, schema, at, depth + 1)
             except (TypeError, KeyError, AttributeError, ValueError, OverflowError, re.error) as error:
-                raise _BadSchema(f"{keyword}: {error}") from error
+                raise _BadSchemaError(f"{keyword}: {error}") from error
             if len(found) >= MAX_PROBLEMS:
                 break
         return found
@@ -95,12 +95,12 @@ class _Checker:
         if reference == "#":
             return self._root
         if not reference.startswith("#/"):
-            raise _BadSchema(f"reference {reference[:60]!r} leads outside")
+            raise _BadSchemaError(f"reference {reference[:60]!r} leads outside")
         here: Any = self._root
         for part in reference[2:].split("/"):
             key = part.replace("~1", "/").replace("~0", "~")
             if not isinstance(here, Mapping) or key not in here:
-                raise _BadSchema(f"reference {reference[:60]!r} leads nowhere")
+                raise _BadSchemaError(f"reference {reference[:60]!r} leads nowhere")
             here = here[key]
         return here
 

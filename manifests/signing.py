@@ -411,6 +411,13 @@ class CatalogView:
     expires: datetime
 
 
+def verify_root(data: bytes) -> int:
+    """The version of a root that is signed by its own keys. Raises TrustError."""
+    root = _parse(data, Root, "root.json")
+    _check("root.json", lambda: root.signed.verify_delegate("root", root.signed_bytes, root.signatures))
+    return root.signed.version
+
+
 def verify_repository(
     pinned: bytes, files: Mapping[str, bytes], *, now: datetime | None, timestamp: bool = True
 ) -> VerifiedRepository:
