@@ -1,0 +1,182 @@
+"""Takes frames from sites into the ledger: decode in worker threads, commit in groups, answer with marks.
+
+Called by the agents' line. A frame that cannot be decoded is put in quarantine with its reason and the stream goes on:
+one bad frame must not hold back the good ones behind it. Nothing is acknowledged before it is committed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import queue
+import re
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+
+from manifests import block
+from manifests.errors import DocumentError, MachineError, Problem
+from manifests.messages import Descriptor, Frame, FrameKind
+from orchestrator.store import Store
+from orchestrator.store import ingest as ledger
+from orchestrator.store.ingest import Newest, Prepared, Taken
+
+MAX_NUMBER = 2**62  # beyond what any counter or clock reaches, within what databases hold
+MAX_GROUP = 32  # requests that share one commit
+MAX_WAITING = 256  # requests; beyond that senders are told to come back
+_NAME = re.compile(r"^[^\x00-\x1f\x7f]{1,200}$")
+_descriptor = msgspec.json.Decoder(Descriptor)
+
+
+def prepare(frame: Frame) -> Prepared:
+    """Decode one frame. Raises DocumentError when it has no place in any stream: a name that cannot be stored."""
+    if not _NAME.fullmatch(frame.stream) or "/" not in frame.stream or not _NAME.fullmatch(frame.incarnation):
+        raise DocumentError([Problem("ingest", "stream", f"{frame.stream!r} is not <instance>/<stream>")])
+    if frame.seq > MAX_NUMBER:
+        raise DocumentError([Problem("ingest", "seq", f"{frame.seq} is not a number a stream reaches")])
+    digest = hashlib.sha256(frame.payload).digest()
+    try:
+        match frame.kind:
+            case FrameKind.DESCRIPTOR:
+                return Prepared(frame, descriptor=_describe(frame.payload), digest=digest)
+            case FrameKind.SAMPLES:
+                return _samples(frame, digest)
+            case FrameKind.GAP:
+                return _gap(frame, digest)
+    except DocumentError as error:
+        return Prepared(frame, bad=error.problems[0].what, digest=digest)
+
+
+def _bad(what: str) -> DocumentError:
+    return DocumentError([Problem("frame", "", what)])
+
+
+def _describe(payload: bytes) -> Descriptor:
+    try:
+        descriptor = _descriptor.decode(payload)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise _bad(f"not a descriptor: {error}") from error
+    if len({t.id for t in descriptor.tags}) != len(descriptor.tags):
+        raise _bad("a descriptor that uses a tag number twice")
+    if len({t.topic for t in descriptor.tags}) != len(descriptor.tags):
+        raise _bad("a descriptor that names a topic twice")
+    for tag in descriptor.tags:
+        texts = (tag.topic, tag.unit, tag.description, tag.source)
+        if not tag.topic or any("\x00" in text for text in texts):
+            raise _bad(f"tag {tag.id} has an empty topic or a NUL in a text")
+    return descriptor
+
+
+def _samples(frame: Frame, digest: bytes) -> Prepared:
+    columns = block.decode(frame.payload)
+    tag = np.asarray(columns.tag, np.uint32)
+    ts = np.asarray(columns.ts, np.int64)
+    if len(tag) == 0:
+        raise _bad("a block without samples")
+    first, last = int(ts.min()), int(ts.max())
+    if first < 0 or last > MAX_NUMBER:
+        raise _bad("a block with impossible times")
+    order = np.lexsort((ts, tag))  # producers sort; readers must not trust it
+    if (order[1:] < order[:-1]).any():
+        raise _bad("a block that is not sorted by tag and time")
+    ends = np.append(np.flatnonzero(tag[1:] != tag[:-1]), len(tag) - 1)
+    texts = columns.s
+    return Prepared(
+        frame,
+        newest=Newest(
+            number=tag[ends],
+            ts=ts[ends],
+            value=np.asarray(columns.v, np.float64)[ends],
+            quality=np.asarray(columns.q, np.uint8)[ends],
+            text=None if texts is None else [_clean(texts[i]) for i in ends.tolist()],
+        ),
+        count=len(tag),
+        first_ns=first,
+        last_ns=last,
+        digest=digest,
+    )
+
+
+def _clean(text: str | None) -> str | None:
+    return None if text is None else text.replace("\x00", "\ufffd")
+
+
+def _gap(frame: Frame, digest: bytes) -> Prepared:
+    if not frame.seq <= frame.last_seq <= MAX_NUMBER or frame.count > MAX_NUMBER:
+        raise _bad("a gap that ends before it begins, or beyond any number")
+    if not (0 <= frame.first_ns <= MAX_NUMBER and 0 <= frame.last_ns <= MAX_NUMBER):
+        raise _bad("a gap with impossible times")
+    return Prepared(frame, digest=digest)
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    site: str
+    prepared: Sequence[Prepared]
+    answer: Future[Taken]
+
+
+class Ingestor:
+    """One thread that commits what waits, all of it in one transaction, so that many sites share one disk sync."""
+
+    def __init__(
+        self,
+        store: Store,
+        now_ns: Callable[[], int],
+        taken: Callable[[str, Taken], None],
+    ) -> None:
+        """``taken(site, what)`` is called after each commit, on the thread that committed."""
+        self._store = store
+        self._now_ns = now_ns
+        self._taken = taken
+        self._queue: queue.Queue[_Waiting | None] = queue.Queue(MAX_WAITING)
+        self._thread = threading.Thread(target=self._run, name="ingest", daemon=True)
+        self._thread.start()
+
+    def put(self, site: str, frames: Sequence[Frame]) -> Future[Taken]:
+        """Decode here, commit soon. Raises DocumentError (malformed names) and MachineError (too much is waiting)."""
+        waiting = _Waiting(site, [prepare(frame) for frame in frames], Future())
+        try:
+            self._queue.put_nowait(waiting)
+        except queue.Full:
+            raise MachineError("too many requests wait for the disk", remedy="come back in a moment") from None
+        return waiting.answer
+
+    def close(self) -> None:
+        """Commit what waits, then end."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (first := self._queue.get()) is not None:
+            group, last = [first], False
+            while len(group) < MAX_GROUP and not last:
+                try:
+                    following = self._queue.get_nowait()
+                except queue.Empty:
+                    break
+                if following is None:
+                    last = True
+                else:
+                    group.append(following)
+            self._commit(group)
+            if last:
+                return
+
+    def _commit(self, group: Sequence[_Waiting]) -> None:
+        try:
+            with self._store.write() as conn:
+                results = [ledger.take(conn, w.site, w.prepared, self._now_ns()) for w in group]
+        except Exception as error:  # noqa: BLE001 - top of the thread's loop: becomes the answer of each request
+            if len(group) > 1:  # one request's fault must not be the others'
+                for waiting in group:
+                    self._commit([waiting])
+            else:
+                group[0].answer.set_exception(error)
+            return
+        for waiting, result in zip(group, results, strict=True):
+            waiting.answer.set_result(result)
+            self._taken(waiting.site, result)

@@ -1,0 +1,209 @@
+"""The live line: what changes at the centre, to every console that listens, at a pace that people can read.
+
+Threads say what became dirty; twice a second one ticker reads it from the store once and sends the same bytes to
+everybody. A listener that does not keep up is cut off (its browser connects again and starts from the current state):
+one slow screen must cost neither memory nor the others' time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
+from dataclasses import dataclass, field
+
+import structlog
+from anyio import to_thread
+from pydantic import BaseModel
+
+from orchestrator import views
+from orchestrator.api import schemas
+from orchestrator.store import Store, history, rollouts, sites
+from orchestrator.store.events import StoredEvent
+
+TICK_S = 0.5
+SWEEP_S = 5.0  # links go offline without anything arriving
+PING_S = 15.0
+MAX_QUEUED = 200  # messages per listener
+MAX_LISTENERS = 500
+_log = structlog.get_logger(__name__)
+
+
+def message(event: str, body: BaseModel) -> bytes:
+    return f"event: {event}\ndata: {body.model_dump_json(by_alias=True)}\n\n".encode()
+
+
+@dataclass(eq=False)
+class Listener:
+    sites: frozenset[str]
+    queue: asyncio.Queue[bytes | None] = field(default_factory=lambda: asyncio.Queue(MAX_QUEUED))
+    dropped: bool = False
+
+
+class TooManyListenersError(Exception):
+    """The live line is full."""
+
+
+class LiveHub:
+    def __init__(self, store: Store, reader: Callable[[object], views.SiteReader]) -> None:
+        self._store = store
+        self._reader = reader
+        self._listeners: set[Listener] = set()
+        self._lock = threading.Lock()
+        self._dirty_sites: set[str] = set()
+        self._dirty_tags: dict[str, set[int]] = {}
+        self._dirty_rollouts: set[int] = set()
+        self._events: list[StoredEvent] = []
+        self._last: dict[str, str] = {}  # site -> its summary as last sent
+        self._closed = False
+
+    # ------------------------------------------------------------ from any thread
+
+    def site_changed(self, site: str) -> None:
+        with self._lock:
+            self._dirty_sites.add(site)
+
+    def values_changed(self, site: str, tags: Iterable[int]) -> None:
+        with self._lock:
+            self._dirty_sites.add(site)
+            self._dirty_tags.setdefault(site, set()).update(tags)
+
+    def rollout_changed(self, number: int) -> None:
+        with self._lock:
+            self._dirty_rollouts.add(number)
+
+    def happened(self, items: Collection[StoredEvent]) -> None:
+        with self._lock:
+            self._events = [*self._events, *items][-1000:]
+
+    # ------------------------------------------------------------ on the event loop
+
+    @property
+    def listeners(self) -> int:
+        return len(self._listeners)
+
+    async def follow(self, chosen: Collection[str], still_allowed: Callable[[], bool]) -> AsyncIterator[bytes]:
+        """The bytes of one listener's stream: the current state, then changes. Raises TooManyListenersError."""
+        if len(self._listeners) >= MAX_LISTENERS:
+            raise TooManyListenersError
+        listener = Listener(frozenset(chosen))
+        self._listeners.add(listener)  # before the state is read: nothing between the two is lost
+        return self._stream(listener, still_allowed)
+
+    async def _stream(self, listener: Listener, still_allowed: Callable[[], bool]) -> AsyncIterator[bytes]:
+        try:
+            yield b"retry: 2000\n\n"
+            for part in await to_thread.run_sync(self._snapshot, listener.sites):
+                yield part
+            while not self._closed:
+                try:
+                    part_or_end = await asyncio.wait_for(listener.queue.get(), PING_S)
+                except TimeoutError:
+                    if not await to_thread.run_sync(still_allowed):
+                        return
+                    yield b": ping\n\n"
+                    continue
+                if part_or_end is None:
+                    return
+                yield part_or_end
+        finally:
+            self._listeners.discard(listener)
+
+    async def run(self) -> None:
+        """The ticker; ends when the hub is closed."""
+        loop = asyncio.get_running_loop()
+        swept = loop.time()
+        while not self._closed:
+            await asyncio.sleep(TICK_S)
+            sweep = loop.time() - swept >= SWEEP_S
+            if sweep:
+                swept = loop.time()
+            if not self._listeners:
+                self._forget()
+                continue
+            chosen = frozenset(s for listener in self._listeners for s in listener.sites)
+            try:
+                parts = await to_thread.run_sync(self._collect, chosen, sweep)
+            except Exception:  # noqa: BLE001 - top of the loop: one bad round must not end the live line
+                _log.exception("live update failed")
+                continue
+            for site, part in parts:
+                self._send(site, part)
+
+    def close(self) -> None:
+        """End every stream."""
+        self._closed = True
+        for listener in self._listeners:
+            self._cut(listener)
+
+    def _send(self, site: str | None, part: bytes) -> None:
+        for listener in list(self._listeners):
+            if site is None or site in listener.sites:
+                try:
+                    listener.queue.put_nowait(part)
+                except asyncio.QueueFull:
+                    self._cut(listener)
+
+    def _cut(self, listener: Listener) -> None:
+        listener.dropped = True
+        self._listeners.discard(listener)
+        with contextlib.suppress(asyncio.QueueEmpty):
+            while True:
+                listener.queue.get_nowait()
+        listener.queue.put_nowait(None)
+
+    # ------------------------------------------------------------ in a worker thread
+
+    def _forget(self) -> None:
+        with self._lock:
+            self._dirty_sites.clear()
+            self._dirty_tags.clear()
+            self._dirty_rollouts.clear()
+            self._events = []
+        self._last.clear()
+
+    def _collect(self, chosen: frozenset[str], sweep: bool) -> list[tuple[str | None, bytes]]:
+        """What to send: (only to listeners of this site, or None for all; bytes)."""
+        with self._lock:
+            dirty_sites, self._dirty_sites = self._dirty_sites, set()
+            dirty_tags, self._dirty_tags = self._dirty_tags, {}
+            dirty_rollouts, self._dirty_rollouts = self._dirty_rollouts, set()
+            happened, self._events = self._events, []
+        parts: list[tuple[str | None, bytes]] = []
+        with self._store.read() as conn:
+            reader = self._reader(conn)
+            for stored in sites.listed(conn):
+                name = stored.site.name
+                if sweep or name in dirty_sites:
+                    summary = reader.summary(stored)
+                    text = summary.model_dump_json()
+                    if self._last.get(name) != text:
+                        self._last[name] = text
+                        parts.append((None, message("site", summary)))
+            for name in sorted(chosen & dirty_tags.keys()):
+                found = history.last_values(conn, name, only=dirty_tags[name])
+                if found:
+                    body = schemas.LiveValues(site=name, values=[views.value(v) for v in found])
+                    parts.append((name, message("values", body)))
+            for number in sorted(dirty_rollouts):
+                state = rollouts.get(conn, number)
+                if state is not None:
+                    parts.append((None, message("rollout", views.rollout(state))))
+        parts.extend((None, message("event", views.event(item))) for item in happened)
+        return parts
+
+    def _snapshot(self, chosen: frozenset[str]) -> list[bytes]:
+        parts: list[bytes] = []
+        with self._store.read() as conn:
+            reader = self._reader(conn)
+            parts.extend(message("site", reader.summary(stored)) for stored in sites.listed(conn))
+            for name in sorted(chosen):
+                found = history.last_values(conn, name)
+                body = schemas.LiveValues(site=name, values=[views.value(v) for v in found])
+                parts.append(message("values", body))
+            for number in rollouts.unfinished(conn):
+                state = rollouts.get(conn, number)
+                if state is not None:
+                    parts.append(message("rollout", views.rollout(state)))
+        return parts

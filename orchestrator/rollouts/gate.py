@@ -1,0 +1,105 @@
+"""Is a site healthy at a generation? Pure: compares what it should run with what its nodes said and what arrived.
+
+Healthy: every node that has work accepted the generation; every instance is Running (Ok) with the right release and
+configuration; every stream the release declares delivers samples to the centre, fresh and good enough. Running alone
+proves nothing in a plant: a translator that talks to no device also runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from manifests.messages import InstanceStatus, State
+from manifests.model import DesiredState, PlacedInstance
+from orchestrator.rollouts.plan import SECOND_NS, SiteReport
+from orchestrator.store.ingest import Delivery
+from orchestrator.store.sites import NodeReport
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """``heard_ns``: when each enrolled node was last heard of. ``deliveries``: (stream, incarnation) -> how."""
+
+    enrolled: frozenset[str]
+    heard_ns: Mapping[str, int]
+    reports: Mapping[str, NodeReport]
+    deliveries: Mapping[tuple[str, str], Delivery]
+
+
+# The state a site had been told in an earlier generation, to see whether an instance is unchanged since.
+EarlierState = Callable[[int], DesiredState | None]
+
+
+def judge(
+    desired: DesiredState, evidence: Evidence, earlier: EarlierState, *, now_ns: int, offline_after_ns: int
+) -> SiteReport:
+    needed = {placed.instance.node for placed in desired.instances} or set(evidence.enrolled)
+    if not needed or not needed <= evidence.enrolled:
+        return SiteReport(online=False, why_offline="NotEnrolled")
+    if any(now_ns - evidence.heard_ns.get(node, 0) > offline_after_ns for node in needed):
+        return SiteReport(online=False, why_offline="LinkLost")
+    trouble = _trouble(desired, needed, evidence, earlier, now_ns)
+    if trouble is None:
+        return SiteReport(online=True, healthy=True)
+    return SiteReport(online=True, healthy=False, reason=trouble[0], detail=trouble[1])
+
+
+def _trouble(
+    desired: DesiredState, needed: set[str], evidence: Evidence, earlier: EarlierState, now_ns: int
+) -> tuple[str, str] | None:
+    generation = desired.facts.generation
+    for node in sorted(needed):
+        known = evidence.reports.get(node)
+        if known is None:
+            return "NoReport", f"node {node} has not reported yet"
+        trust = known.report.trust
+        if trust.refusal and trust.adopted_generation < generation:
+            return "Refused", f"node {node} refused its instructions: {trust.refusal} {trust.refusal_detail}".strip()
+        if trust.adopted_generation < generation:
+            return "NotAdopted", f"node {node} still runs generation {trust.adopted_generation}"
+    for placed in desired.instances:
+        node_report = evidence.reports[placed.instance.node]
+        found = {i.name: i for i in node_report.report.instances}.get(placed.instance.name)
+        trouble = _instance_trouble(placed, found, earlier) or _stream_trouble(placed, found, evidence, now_ns)
+        if trouble is not None:
+            return trouble
+    return None
+
+
+def _instance_trouble(
+    placed: PlacedInstance, found: InstanceStatus | None, earlier: EarlierState
+) -> tuple[str, str] | None:
+    name = placed.instance.name
+    if found is None:
+        return "InstanceMissing", f"{name} is not there yet"
+    if found.release_digest != placed.release_digest:
+        return "OtherRelease", f"{name} still runs {found.workload} {found.version}"
+    if found.state is not State.RUNNING or found.reason != "Ok":
+        return "InstanceNotOk", f"{name} is {found.state.value} ({found.reason}) {found.detail}".strip()
+    then = earlier(found.generation)
+    same = then is not None and any(p.instance == placed.instance for p in then.instances)
+    if not same:  # an instance that did not change is never restarted, so it may carry an older number
+        return "OtherConfiguration", f"{name} still runs the configuration of generation {found.generation}"
+    return None
+
+
+def _stream_trouble(
+    placed: PlacedInstance, found: InstanceStatus | None, evidence: Evidence, now_ns: int
+) -> tuple[str, str] | None:
+    assert found is not None
+    live = {s.name.rpartition("/")[2]: s.incarnation for s in found.streams}
+    for declared in placed.release.streams:
+        stream = f"{placed.instance.name}/{declared.name}"
+        incarnation = live.get(declared.name, "")
+        candidates = [d for (name, inc), d in evidence.deliveries.items() if name == stream]
+        delivery = next((d for d in candidates if not incarnation or d.incarnation == incarnation), None)
+        if delivery is None or delivery.received_ns is None:
+            return "StreamSilent", f"nothing arrived from {stream} yet"
+        silence_s = (now_ns - delivery.received_ns) / SECOND_NS
+        if silence_s > declared.max_silence_s:
+            return "StreamSilent", f"nothing arrived from {stream} for more than {declared.max_silence_s:g} s"
+        if delivery.tags == 0 or 100 * delivery.good_tags < declared.min_good_percent * delivery.tags:
+            text = f"{delivery.good_tags} of {delivery.tags} tags of {stream} are good"
+            return "BadTags", f"{text}; {declared.min_good_percent:g} % must be"
+    return None

@@ -1,0 +1,289 @@
+"""Carries out rollouts: observe, plan one round, execute, repeat. All state lies in the store.
+
+Each action is one transaction that also writes what it did, so a crash between any two is ordinary: the next round
+plans on from what is stored. The executor chooses nothing; what an operator did meanwhile (pause, abort) ends the
+round, because the plan was made for another state.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import structlog
+from anyio import to_thread
+from sqlalchemy import Connection
+
+from manifests import model
+from manifests.errors import DocumentError, Problem
+from manifests.messages import Severity
+from manifests.model import DesiredState
+from orchestrator import fleets as fleet_rules
+from orchestrator.publish import Publisher
+from orchestrator.rollouts import gate
+from orchestrator.rollouts.plan import SiteReport, plan
+from orchestrator.rollouts.states import (
+    Abort,
+    Assign,
+    Fail,
+    FailWave,
+    Finish,
+    FinishWave,
+    Pause,
+    Resume,
+    RolloutState,
+    RolloutStatus,
+    SiteState,
+    StartWave,
+    WaveAction,
+    WaveState,
+    apply,
+)
+from orchestrator.store import Store, events, fleets, rollouts, sites
+from orchestrator.store.events import StoredEvent
+from orchestrator.views import SiteReader
+
+_log = structlog.get_logger(__name__)
+
+
+class NotThereError(Exception):
+    """No such rollout or generation."""
+
+
+class ConflictError(Exception):
+    """The rollout's state does not allow it; the text says why."""
+
+
+@dataclass(frozen=True)
+class Outside:
+    """What the loop tells the rest of the process, after each commit."""
+
+    rollout_changed: Callable[[int], None]
+    happened: Callable[[Sequence[StoredEvent]], None]
+
+
+class Rollouts:
+    def __init__(
+        self,
+        store: Store,
+        publisher: Publisher,
+        reader: Callable[[Connection], SiteReader],
+        outside: Outside,
+        *,
+        now_ns: Callable[[], int],
+        offline_after_ns: int,
+        round_s: float,
+    ) -> None:
+        self._store, self._publisher, self._reader, self._outside = store, publisher, reader, outside
+        self._now_ns, self._offline_after_ns, self._round_s = now_ns, offline_after_ns, round_s
+        self._states: dict[tuple[int, str], DesiredState | None] = {}  # generations never change: kept
+
+    # ------------------------------------------------------------ the loop
+
+    async def run(self, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            try:
+                await to_thread.run_sync(self.round)
+            except Exception:  # noqa: BLE001 - top of the loop: reported, and the next round tries again
+                _log.exception("rollout round failed")
+            try:
+                await asyncio.wait_for(stop.wait(), self._round_s)
+            except TimeoutError:
+                continue
+
+    def round(self) -> int:
+        """One round over the rollout that is under way, or over the baseline; says how many actions were done."""
+        with self._store.read() as conn:
+            running = rollouts.unfinished(conn)
+            number = running[-1] if running else rollouts.baseline(conn)
+            state = rollouts.get(conn, number) if number is not None else None
+            if state is None or state.status in (RolloutStatus.PAUSED, RolloutStatus.ABORTED):
+                return 0
+            reports = self._observe(conn, state)
+        actions = plan(state, reports, self._now_ns())
+        for action in actions:
+            after = self._execute(state, action)
+            if after is None:
+                break
+            state = after
+        return len(actions)
+
+    def _observe(self, conn: Connection, state: RolloutState) -> Mapping[str, SiteReport]:
+        reader = self._reader(conn)
+        now_ns = self._now_ns()
+        found: dict[str, SiteReport] = {}
+        for wave in state.waves:
+            for site in wave.sites:
+                desired = self._state(conn, state.generation, site.site)
+                known = sites.get(conn, site.site)
+                if desired is None or known is None:
+                    continue
+
+                def earlier(generation: int, name: str = site.site) -> DesiredState | None:
+                    return self._state(conn, generation, name)
+
+                report = gate.judge(
+                    desired,
+                    reader.evidence(site.site),
+                    earlier,
+                    now_ns=now_ns,
+                    offline_after_ns=self._offline_after_ns,
+                )
+                ahead = (known.assigned_generation or 0) > state.generation
+                found[site.site] = SiteReport(
+                    report.online, report.healthy, report.reason, report.detail, report.why_offline, ahead
+                )
+        return found
+
+    def _state(self, conn: Connection, generation: int, site: str) -> DesiredState | None:
+        key = (generation, site)
+        if key not in self._states:
+            if len(self._states) > 5000:
+                self._states.clear()
+            self._states[key] = fleets.desired_state(conn, generation, site)
+        return self._states[key]
+
+    def _execute(self, planned: RolloutState, action: WaveAction) -> RolloutState | None:
+        """Do one action in one transaction; None when the rollout is no longer what the plan was made for."""
+        now_ns = self._now_ns()
+        said: list[StoredEvent] = []
+        with self._store.write() as conn:
+            current = rollouts.get(conn, planned.id, lock=True)
+            if current != planned:
+                return None
+            after = apply(current, action, now_ns)
+            if after == current:
+                return after
+            if isinstance(action, Assign):
+                self._publisher.assign(conn, action.site, current.generation)
+            rollouts.save(conn, current, after)
+            event = _event(current, action)
+            if event is not None:
+                severity, kind, text, site = event
+                subject = f"rollout {current.id}"
+                said.append(events.add(conn, now_ns, severity, kind, text, subject=subject, site=site))
+        if isinstance(action, Assign):
+            self._publisher.announce(action.site)
+        self._outside.rollout_changed(planned.id)
+        if said:
+            self._outside.happened(said)
+        return after
+
+    # ------------------------------------------------------------ what operators do
+
+    def start(self, policy: model.RolloutSpec, generation: int | None, *, user: str, why: str, changes: Callable[
+        [Mapping[str, DesiredState], Mapping[str, DesiredState]], list[dict[str, object]]
+    ]) -> RolloutState:  # fmt: skip
+        """Start a rollout; the one that runs is superseded. Raises NotThereError, ConflictError, DocumentError."""
+        now_ns = self._now_ns()
+        said: list[StoredEvent] = []
+        superseded: list[int] = []
+        with self._store.write() as conn:
+            number = generation if generation is not None else fleets.newest_number(conn)
+            target = fleets.desired_states(conn, number)
+            if not target:
+                raise NotThereError("no such generation" if generation is not None else "no fleet has been applied yet")
+            known = {stored.site.name: stored for stored in sites.listed(conn)}
+            waves = _waves(policy, [known[name] for name in sorted(target.keys() & known.keys())], now_ns)
+            chosen = [s.site for wave in waves for s in wave.sites]
+            if not chosen:
+                raise DocumentError([Problem("policy", "spec.waves", "no wave selects any site of the fleet")])
+            ahead = [name for name in chosen if (known[name].assigned_generation or 0) > number]
+            if ahead:
+                text = f"{', '.join(ahead[:5])} already run something newer than generation {number}"
+                raise ConflictError(f"{text}; generations only go up: apply the older documents as a new generation")
+            before: dict[str, DesiredState] = {}
+            for name in chosen:
+                told = known[name].assigned_generation
+                state = fleets.desired_state(conn, told, name) if told is not None else None
+                if state is not None:
+                    before[name] = state
+            for old in rollouts.unfinished(conn):
+                running = rollouts.get(conn, old, lock=True)
+                assert running is not None
+                detail = f"superseded by the rollout of generation {number}"
+                rollouts.save(conn, running, apply(running, Abort("Superseded", detail), now_ns))
+                superseded.append(old)
+            state = rollouts.add(
+                conn,
+                RolloutState(
+                    id=0,
+                    generation=number,
+                    gate=policy.gate,
+                    on_failure=policy.on_failure,
+                    waves=waves,
+                    since_ns=now_ns,
+                    started_ns=now_ns,
+                    started_by=user,
+                    why=why,
+                    changes=json.dumps(changes(before, {name: target[name] for name in chosen})),
+                ),
+            )
+            text = f"generation {number} to {len(chosen)} sites in {len(waves)} waves: {why}"
+            subject = f"rollout {state.id}"
+            said.append(events.add(conn, now_ns, Severity.INFO, "rollout-started", text, subject=subject, actor=user))
+        for changed in (*superseded, state.id):
+            self._outside.rollout_changed(changed)
+        self._outside.happened(said)
+        return state
+
+    def act(self, number: int, action: Pause | Resume | Abort, *, user: str) -> RolloutState:
+        """Pause, resume or abort. Raises NotThereError, ConflictError."""
+        now_ns = self._now_ns()
+        allowed = {
+            Pause: (RolloutStatus.RUNNING,),
+            Resume: (RolloutStatus.PAUSED,),
+            Abort: (RolloutStatus.RUNNING, RolloutStatus.PAUSED),
+        }[type(action)]
+        with self._store.write() as conn:
+            current = rollouts.get(conn, number, lock=True)
+            if current is None:
+                raise NotThereError(f"no rollout {number}")
+            if current.status not in allowed:
+                raise ConflictError(f"rollout {number} is {current.status} ({current.reason})")
+            after = apply(current, action, now_ns)
+            rollouts.save(conn, current, after)
+            word = {Pause: "paused", Resume: "resumed", Abort: "aborted"}[type(action)]
+            subject = f"rollout {number}"
+            event = events.add(
+                conn, now_ns, Severity.INFO, f"rollout-{word}", f"{word}: {action.detail}", subject=subject, actor=user
+            )
+        self._outside.rollout_changed(number)
+        self._outside.happened([event])
+        return after
+
+
+def _waves(policy: model.RolloutSpec, known: Sequence[sites.StoredSite], now_ns: int) -> tuple[WaveState, ...]:
+    """Each site into the first wave that selects it."""
+    left = list(known)
+    waves: list[WaveState] = []
+    for wave in policy.waves:
+        mine = [s for s in left if fleet_rules.matches(wave.selector, s.site)]
+        left = [s for s in left if s not in mine]
+        states = tuple(SiteState(s.site.name, since_ns=now_ns) for s in mine)
+        waves.append(WaveState(wave.name, wave.max_concurrent, states, since_ns=now_ns))
+    return tuple(waves)
+
+
+def _event(rollout: RolloutState, action: WaveAction) -> tuple[Severity, str, str, str | None] | None:
+    match action:
+        case Assign(site):
+            return Severity.INFO, "site-assigned", f"told to run generation {rollout.generation}", site
+        case Fail(site, reason, detail):
+            return Severity.ERROR, "site-failed", f"{reason}: {detail}", site
+        case StartWave(number):
+            return Severity.INFO, "wave-started", f"wave {rollout.waves[number].name}", None
+        case FinishWave(number):
+            return Severity.INFO, "wave-passed", f"wave {rollout.waves[number].name}", None
+        case FailWave(number, detail):
+            return Severity.ERROR, "wave-failed", f"wave {rollout.waves[number].name}: {detail}", None
+        case Pause(_, detail):
+            return Severity.WARNING, "rollout-paused", detail, None
+        case Abort(_, detail):
+            return Severity.ERROR, "rollout-aborted", detail, None
+        case Finish():
+            return Severity.INFO, "rollout-done", f"generation {rollout.generation} is the baseline now", None
+        case _:
+            return None

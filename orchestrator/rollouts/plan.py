@@ -1,0 +1,174 @@
+"""What a rollout should do next: ``plan(rollout, reports, now) -> list[WaveAction]``. Pure; the loop carries it out.
+
+Rules it keeps, whatever it is given: at most ``max_concurrent`` sites of a wave are in motion; no wave starts before
+the one before it passed; nothing ever goes to an older generation; sites that are offline count neither for nor
+against a wave and move when they are back, also after the rollout is done.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from orchestrator.rollouts.states import (
+    IN_MOTION,
+    UNSETTLED,
+    Abort,
+    Assign,
+    Explain,
+    Fail,
+    FailWave,
+    Finish,
+    FinishWave,
+    Lose,
+    Pass,
+    Pause,
+    Relapse,
+    Return,
+    RolloutState,
+    RolloutStatus,
+    SitePhase,
+    SiteState,
+    Soak,
+    StartWave,
+    Wait,
+    WaveAction,
+    WaveState,
+    WaveStatus,
+)
+
+SECOND_NS = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class SiteReport:
+    """What is known of a site now.
+
+    ``healthy``: it runs the rollout's generation, every instance is Running (Ok) and every declared stream delivers;
+    ``reason`` and ``detail`` say why not. ``why_offline`` is NotEnrolled or LinkLost. ``ahead``: it was told a newer
+    generation than the rollout's, so this rollout has no business there any more.
+    """
+
+    online: bool
+    healthy: bool = False
+    reason: str = "Ok"
+    detail: str = ""
+    why_offline: str = "LinkLost"
+    ahead: bool = False
+
+
+UNKNOWN = SiteReport(online=False, why_offline="NotEnrolled")
+
+
+def plan(rollout: RolloutState, reports: Mapping[str, SiteReport], now_ns: int) -> list[WaveAction]:
+    """The actions of one round, in order; empty when a finished rollout has nothing left to do.
+
+    A running rollout always answers with something: at least one Wait that says why.
+    """
+    match rollout.status:
+        case RolloutStatus.PAUSED | RolloutStatus.ABORTED:
+            return []
+        case RolloutStatus.DONE:
+            return [action for wave in rollout.waves for action in _sites(wave, rollout, reports, now_ns)]
+        case RolloutStatus.RUNNING:
+            return _running(rollout, reports, now_ns)
+
+
+def _running(rollout: RolloutState, reports: Mapping[str, SiteReport], now_ns: int) -> list[WaveAction]:
+    actions: list[WaveAction] = []
+    for wave in rollout.waves:
+        if wave.status is WaveStatus.PASSED:  # late joiners of waves that are over
+            actions.extend(_sites(wave, rollout, reports, now_ns))
+    number = next((n for n, w in enumerate(rollout.waves) if w.status is not WaveStatus.PASSED), None)
+    if number is None:
+        return [*actions, Finish()]
+    wave = rollout.waves[number]
+    if wave.status is WaveStatus.FAILED:  # a crash came between failing the wave and pausing
+        return [*actions, _stop(rollout, wave.name, wave.detail)]
+    if wave.status is WaveStatus.PENDING:
+        return [*actions, StartWave(number)]
+    steps = _sites(wave, rollout, reports, now_ns)
+    if steps:
+        return [*actions, *steps]
+    verdict = _verdict(rollout, number)
+    match verdict:
+        case FailWave(_, detail):
+            return [*actions, verdict, _stop(rollout, wave.name, detail)]
+        case Wait(reason, detail) if (rollout.reason, rollout.detail) == (reason, detail):
+            return actions or [verdict]
+        case _:
+            return [*actions, verdict]
+
+
+def _stop(rollout: RolloutState, wave: str, detail: str) -> WaveAction:
+    text = f"wave {wave}: {detail}"
+    return Abort("WaveFailed", text) if rollout.on_failure == "abort" else Pause("WaveFailed", text)
+
+
+def _sites(wave: WaveState, rollout: RolloutState, reports: Mapping[str, SiteReport], now_ns: int) -> list[WaveAction]:
+    """What to do with each site of a started wave; free places are given in the order of the wave."""
+    free = wave.max_concurrent - wave.count(*IN_MOTION)
+    actions: list[WaveAction] = []
+    for state in wave.sites:
+        report = reports.get(state.site, UNKNOWN)
+        action = _site(state, report, rollout, now_ns)
+        if isinstance(action, Assign):
+            if free <= 0:
+                continue
+            free -= 1
+        if action is not None:
+            actions.append(action)
+    return actions
+
+
+def _site(state: SiteState, report: SiteReport, rollout: RolloutState, now_ns: int) -> WaveAction | None:
+    site = state.site
+    if state.phase in UNSETTLED and not report.online:
+        return Lose(site, report.why_offline)
+    if report.ahead and state.phase in (SitePhase.PENDING, SitePhase.OFFLINE):
+        return None
+    late_s = (now_ns - state.moving_ns) / SECOND_NS - rollout.gate.timeout_s
+    match state.phase:
+        case SitePhase.PENDING:
+            return Assign(site)
+        case SitePhase.OFFLINE:
+            if report.online:
+                return Return(site)
+            if report.why_offline != state.reason:
+                return Explain(site, report.why_offline, "")
+            return None
+        case SitePhase.MOVING if report.healthy:
+            return Soak(site)
+        case SitePhase.MOVING if late_s >= 0:
+            detail = f"not healthy {rollout.gate.timeout_s:g} s after it was told: {report.detail or report.reason}"
+            return Fail(site, report.reason, detail)
+        case SitePhase.MOVING if (state.reason, state.detail) != (report.reason, report.detail):
+            return Explain(site, report.reason, report.detail)
+        case SitePhase.SOAKING if not report.healthy:
+            return Relapse(site, report.reason, report.detail)
+        case SitePhase.SOAKING if now_ns - state.since_ns >= rollout.gate.soak_s * SECOND_NS:
+            return Pass(site)
+        case _:
+            return None
+
+
+def _verdict(rollout: RolloutState, number: int) -> WaveAction:
+    """A wave in which no site has a step to take: over, failed, or waiting."""
+    wave = rollout.waves[number]
+    online = len(wave.sites) - wave.count(SitePhase.OFFLINE)
+    passed = wave.count(SitePhase.PASSED)
+    failed = wave.count(SitePhase.FAILED)
+    needed = math.ceil(online * rollout.gate.min_healthy_percent / 100 - 1e-9)
+    if online - failed < needed:
+        names = ", ".join(s.site for s in wave.sites if s.phase is SitePhase.FAILED)
+        return FailWave(number, f"{failed} of {online} sites failed ({names}); {needed} must be healthy")
+    moving = [s for s in wave.sites if s.phase in UNSETTLED]
+    if moving:
+        first = moving[0]
+        detail = f"{passed} of {online} passed; {first.site}: {first.phase} ({first.reason})"
+        return Wait("SitesMoving", detail)
+    if wave.sites and online == 0 and not any(w.count(SitePhase.PASSED) for w in rollout.waves):
+        # Nobody is there to prove the release: the next wave would be the first trial, unannounced.
+        return Wait("NobodyOnline", f"no site of wave {wave.name} is online, and none has proven this release before")
+    return FinishWave(number)

@@ -1,0 +1,170 @@
+"""What the orchestrator is told at start, checked all at once."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from manifests.errors import DocumentError, Problem
+
+ONLINE_FILES = (
+    "director.pem",
+    "catalog-timestamp.pem",
+    "site-ca.pem",
+    "site-ca-chain.pem",
+    "server.pem",
+    "server-chain.pem",
+    "server-ca.pem",
+    "roots/catalog.root.json",
+    "roots/director.root.json",
+)
+_ADDRESS = re.compile(r"^(?:\[([0-9a-fA-F:]+)\]|([^:\[\]]*)):(\d{1,5})$")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    host: str
+    port: int  # 0 = any free one
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """``report_s``: how often agents report; a site is offline after three times that without a word."""
+
+    data: Path
+    keys: Path
+    database: str
+    agent_listen: Address
+    operator_listen: Address
+    public_agent_url: str
+    console: Path | None
+    admin_password: str | None = None
+    operator_certificate: Path | None = None
+    operator_key: Path | None = None
+    report_s: float = 10.0
+    round_s: float = 1.0
+
+    @property
+    def offline_after_ns(self) -> int:
+        return int(3 * self.report_s * 1e9)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="the orchestrator's own folder")
+    parser.add_argument("--keys", type=Path, required=True, metavar="DIR", help="the online folder of the keys")
+    parser.add_argument("--database", metavar="URL", help="postgresql://... (default: SQLite in the data folder)")
+    parser.add_argument("--agent-listen", default="0.0.0.0:8443", metavar="HOST:PORT", help="for agents, TLS 1.3")
+    parser.add_argument("--operator-listen", default="127.0.0.1:8080", metavar="HOST:PORT", help="for people")
+    parser.add_argument("--operator-cert", type=Path, metavar="FILE", help="serve people by TLS with this chain")
+    parser.add_argument("--operator-key", type=Path, metavar="FILE", help="its private key")
+    parser.add_argument("--console", type=Path, metavar="DIR", help="the built console (default: the one installed)")
+    parser.add_argument("--public-agent-url", metavar="URL", help="how agents reach --agent-listen; goes into tokens")
+    parser.add_argument("--admin-password-file", type=Path, metavar="FILE", help="set this password if none is set")
+    parser.add_argument("--report-seconds", type=float, default=10.0, metavar="S", help="how often agents report")
+
+
+def check(options: argparse.Namespace) -> Settings:
+    """Raises DocumentError with every mistake."""
+    problems: list[Problem] = []
+
+    def wrong(option: str, what: str, hint: str = "") -> None:
+        problems.append(Problem("command line", option, what, hint))
+
+    data: Path = options.data
+    try:
+        data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        wrong("--data", f"cannot make {data}: {error.strerror}")
+    keys: Path = options.keys
+    missing = [name for name in ONLINE_FILES if not (keys / name).is_file()]
+    if missing:
+        hint = "make keys with `sluice keys init` and give its online folder"
+        wrong("--keys", f"{keys} lacks {', '.join(missing)}", hint)
+    database = options.database or f"sqlite:///{data / 'sluice.db'}"
+    try:
+        if make_url(database).get_backend_name() not in ("sqlite", "postgresql"):
+            wrong("--database", "only sqlite:///FILE and postgresql://USER@HOST/NAME are known")
+    except ArgumentError:
+        wrong("--database", "not a database URL", "postgresql://user:password@host/name")
+    agent = _address(options.agent_listen)
+    operator = _address(options.operator_listen)
+    for option, address in (("--agent-listen", agent), ("--operator-listen", operator)):
+        if address is None:
+            wrong(option, "not HOST:PORT", "for example 0.0.0.0:8443 or [::]:8443")
+    if agent is not None and operator is not None and agent == operator and agent.port:
+        wrong("--operator-listen", "the same address as --agent-listen", "people and agents use two ports")
+    certificate, key = options.operator_cert, options.operator_key
+    if (certificate is None) != (key is None):
+        wrong("--operator-cert", "certificate and key belong together", "give both or none")
+    for option, file in (("--operator-cert", certificate), ("--operator-key", key)):
+        if file is not None and not file.is_file():
+            wrong(option, f"{file} is not a file")
+    console: Path | None = options.console
+    if console is not None and not (console / "index.html").is_file():
+        wrong("--console", f"{console} holds no index.html", "build the console first")
+    if console is None:
+        installed = Path(__file__).parent / "console" / "dist"
+        console = installed if (installed / "index.html").is_file() else None
+    url = options.public_agent_url or (f"https://{_reachable(agent)}" if agent else "")
+    parts = urlsplit(url)
+    if url and (parts.scheme != "https" or not parts.hostname or parts.path not in ("", "/") or parts.query):
+        wrong("--public-agent-url", f"{url!r} is not https://HOST:PORT")
+    if not 0.2 <= options.report_seconds <= 3600:
+        wrong("--report-seconds", "not between 0.2 and 3600")
+    password = _password(options.admin_password_file, wrong)
+    if problems or agent is None or operator is None:
+        raise DocumentError(problems)
+    return Settings(
+        data=data,
+        keys=keys,
+        database=database,
+        agent_listen=agent,
+        operator_listen=operator,
+        public_agent_url=url.rstrip("/"),
+        console=console,
+        admin_password=password,
+        operator_certificate=certificate,
+        operator_key=key,
+        report_s=options.report_seconds,
+    )
+
+
+def _password(file: Path | None, wrong: object) -> str | None:
+    assert callable(wrong)
+    if file is None:
+        return None
+    try:
+        text = file.read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        wrong("--admin-password-file", f"cannot read {file}: {error}")
+        return None
+    if not 10 <= len(text) <= 256:
+        wrong("--admin-password-file", "a password has 10 to 256 characters")
+    return text
+
+
+def _address(text: str) -> Address | None:
+    match = _ADDRESS.fullmatch(text)
+    if match is None or int(match[3]) > 65535:
+        return None
+    return Address(match[1] or match[2] or "0.0.0.0", int(match[3]))
+
+
+def _reachable(address: Address) -> str:
+    """An address that listens everywhere is reached by some name; on one machine that is localhost."""
+    everywhere = address.host in ("0.0.0.0", "::")
+    return str(Address("localhost", address.port)) if everywhere else str(address)
+
+
+def format_problems(problems: Sequence[Problem]) -> str:
+    return "\n\n".join(str(problem) for problem in problems)

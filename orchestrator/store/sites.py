@@ -1,0 +1,245 @@
+"""Sites and their nodes: documents, reports, certificates, enrolment tokens, director metadata."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import msgspec
+from sqlalchemy import Connection, and_, delete, func, insert, or_, select, update
+
+from manifests import messages, model
+from orchestrator.store import upsert
+from orchestrator.store.tables import certificate, director, director_file, enrol_token, node, site
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSite:
+    site: model.Site
+    enterprise: str
+    listed: bool
+    assigned_generation: int | None
+    assigned_ns: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeReport:
+    """The last report of a node. ``received_ns`` and ``online_since_ns`` are of the centre's clock."""
+
+    site: str
+    node: str
+    report: messages.StatusReport
+    received_ns: int
+    online_since_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCertificate:
+    serial: str
+    site: str
+    node: str
+    not_after_ns: int
+    revoked_ns: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class DirectorState:
+    version: int
+    generation: int
+    signed_ns: int
+    expires_ns: int
+
+
+_site_document = msgspec.json.Decoder(model.Site)
+_report = msgspec.msgpack.Decoder(messages.StatusReport)
+
+# ---------------------------------------------------------------- documents
+
+
+def put_listed(conn: Connection, enterprise: str, sites: Mapping[str, model.Site]) -> None:
+    """The sites of the newest fleet; those that are gone stay known but are no longer listed."""
+    conn.execute(update(site).where(site.c.name.not_in(list(sites))).values(listed=False))
+    for name, document in sorted(sites.items()):
+        fields = {"document": msgspec.json.encode(document).decode(), "enterprise": enterprise, "listed": True}
+        statement = upsert(conn, site).values(name=name, **fields)
+        conn.execute(statement.on_conflict_do_update(index_elements=[site.c.name], set_=fields))
+
+
+def get(conn: Connection, name: str) -> StoredSite | None:
+    row = conn.execute(select(site).where(site.c.name == name)).one_or_none()
+    return None if row is None else _stored(row._asdict())
+
+
+def listed(conn: Connection) -> list[StoredSite]:
+    query = select(site).where(site.c.listed).order_by(site.c.name)
+    return [_stored(row._asdict()) for row in conn.execute(query)]
+
+
+def _stored(row: Mapping[str, object]) -> StoredSite:
+    fields = {key: value for key, value in row.items() if key not in ("name", "document")}
+    return StoredSite(site=_site_document.decode(str(row["document"])), **fields)  # type: ignore[arg-type]
+
+
+def assign(conn: Connection, name: str, generation: int, now_ns: int) -> bool:
+    """Tell a site to run ``generation``; False when it was told so before or told something newer."""
+    newer = or_(site.c.assigned_generation.is_(None), site.c.assigned_generation < generation)
+    done = conn.execute(
+        update(site).where(site.c.name == name, newer).values(assigned_generation=generation, assigned_ns=now_ns)
+    )
+    return done.rowcount == 1
+
+
+# ---------------------------------------------------------------- reports
+
+
+def put_report(
+    conn: Connection, site_name: str, report: messages.StatusReport, now_ns: int, offline_after_ns: int
+) -> None:
+    fields = {"report": messages.encode(report), "received_ns": now_ns}
+    key = (node.c.site == site_name, node.c.node == report.node)
+    before = conn.execute(select(node.c.received_ns).where(*key).with_for_update()).scalar_one_or_none()
+    if before is None or now_ns - before > offline_after_ns:
+        fields["online_since_ns"] = now_ns
+    if before is None:
+        conn.execute(
+            upsert(conn, node)
+            .values(site=site_name, node=report.node, **fields)
+            .on_conflict_do_update(index_elements=[node.c.site, node.c.node], set_=fields)
+        )
+    else:
+        conn.execute(update(node).where(*key).values(fields))
+
+
+def reports(conn: Connection, site_name: str | None = None) -> list[NodeReport]:
+    query = select(node).order_by(node.c.site, node.c.node)
+    if site_name is not None:
+        query = query.where(node.c.site == site_name)
+    return [
+        NodeReport(r.site, r.node, _report.decode(r.report), r.received_ns, r.online_since_ns)
+        for r in conn.execute(query)
+    ]
+
+
+# ---------------------------------------------------------------- certificates and tokens
+
+
+def add_certificate(
+    conn: Connection, serial: str, site_name: str, node_name: str, issued_ns: int, not_after_ns: int
+) -> None:
+    conn.execute(
+        insert(certificate).values(
+            serial=serial, site=site_name, node=node_name, issued_ns=issued_ns, not_after_ns=not_after_ns
+        )
+    )
+
+
+def find_certificate(conn: Connection, serial: str) -> StoredCertificate | None:
+    query = select(
+        certificate.c.serial,
+        certificate.c.site,
+        certificate.c.node,
+        certificate.c.not_after_ns,
+        certificate.c.revoked_ns,
+    ).where(certificate.c.serial == serial)
+    row = conn.execute(query).one_or_none()
+    return None if row is None else StoredCertificate(*row)
+
+
+def revoke_certificates(conn: Connection, site_name: str, node_name: str, now_ns: int, *, but: str = "") -> int:
+    """Take every certificate of a node, other than ``but``, off the allow-list; says how many."""
+    which = and_(
+        certificate.c.site == site_name,
+        certificate.c.node == node_name,
+        certificate.c.serial != but,
+        certificate.c.revoked_ns.is_(None),
+    )
+    return conn.execute(update(certificate).where(which).values(revoked_ns=now_ns)).rowcount
+
+
+def enrolled_nodes(conn: Connection, site_name: str | None = None) -> dict[tuple[str, str], int]:
+    """(site, node) -> when its newest allowed certificate ends."""
+    query = (
+        select(certificate.c.site, certificate.c.node, func.max(certificate.c.not_after_ns))
+        .where(certificate.c.revoked_ns.is_(None))
+        .group_by(certificate.c.site, certificate.c.node)
+    )
+    if site_name is not None:
+        query = query.where(certificate.c.site == site_name)
+    return {(r[0], r[1]): r[2] for r in conn.execute(query)}
+
+
+def add_token(
+    conn: Connection, secret_hash: str, site_name: str, node_name: str, *, by: str, now_ns: int, expires_ns: int
+) -> None:
+    conn.execute(
+        insert(enrol_token).values(
+            secret_hash=secret_hash,
+            site=site_name,
+            node=node_name,
+            created_ns=now_ns,
+            created_by=by,
+            expires_ns=expires_ns,
+        )
+    )
+
+
+def burn_token(conn: Connection, secret_hash: str, node_name: str, now_ns: int) -> str | None:
+    """Use the token up and give its site; None unless it was unused, in time and for this node."""
+    burnt = conn.execute(
+        update(enrol_token)
+        .where(
+            enrol_token.c.secret_hash == secret_hash,
+            enrol_token.c.node == node_name,
+            enrol_token.c.used_ns.is_(None),
+            enrol_token.c.expires_ns > now_ns,
+        )
+        .values(used_ns=now_ns)
+        .returning(enrol_token.c.site)
+    ).one_or_none()
+    return None if burnt is None else str(burnt[0])
+
+
+def used_token(conn: Connection, secret_hash: str) -> tuple[str, str] | None:
+    """(site, node) of a token that was used before: somebody tries it twice."""
+    query = select(enrol_token.c.site, enrol_token.c.node)
+    row = conn.execute(query.where(enrol_token.c.secret_hash == secret_hash, enrol_token.c.used_ns.is_not(None)))
+    found = row.one_or_none()
+    return None if found is None else (str(found[0]), str(found[1]))
+
+
+# ---------------------------------------------------------------- director metadata
+
+
+def director_state(conn: Connection, site_name: str, *, lock: bool = False) -> DirectorState | None:
+    query = select(director.c.version, director.c.generation, director.c.signed_ns, director.c.expires_ns)
+    query = query.where(director.c.site == site_name)
+    row = conn.execute(query.with_for_update() if lock else query).one_or_none()
+    return None if row is None else DirectorState(*row)
+
+
+def directors_expiring(conn: Connection, before_ns: int) -> list[str]:
+    return list(conn.scalars(select(director.c.site).where(director.c.expires_ns < before_ns)))
+
+
+def put_director(conn: Connection, site_name: str, state: DirectorState, files: Mapping[str, bytes]) -> None:
+    """The newest metadata of a site replaces what was there: one set of files, always complete."""
+    fields = {
+        "version": state.version,
+        "generation": state.generation,
+        "signed_ns": state.signed_ns,
+        "expires_ns": state.expires_ns,
+    }
+    statement = upsert(conn, director).values(site=site_name, **fields)
+    conn.execute(
+        statement.on_conflict_do_update(
+            index_elements=[director.c.site], set_=fields, where=director.c.version < state.version
+        )
+    )
+    conn.execute(delete(director_file).where(director_file.c.site == site_name))
+    rows = [{"site": site_name, "name": name, "content": content} for name, content in files.items()]
+    conn.execute(insert(director_file), rows)
+
+
+def director_files(conn: Connection, site_name: str) -> dict[str, bytes]:
+    query = select(director_file.c.name, director_file.c.content).where(director_file.c.site == site_name)
+    return {r.name: r.content for r in conn.execute(query)}
