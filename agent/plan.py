@@ -66,9 +66,10 @@ def _step(instance: Wanted, observed: Observed, now_ns: int) -> Action | None:
         return Wait(instance.name, attempts.reason or "BackOff", attempts.detail, ready_ns)
     if instance.root not in observed.prepared:
         return Pull(instance.name, instance.artifact)
-    missing = [segment for segment in instance.segments if segment not in observed.segments]
-    if missing:
-        return Connect(instance.name, missing[0])
+    if observed.segments is not None:
+        missing = [segment for segment in instance.segments if segment not in observed.segments]
+        if missing:
+            return Connect(instance.name, missing[0])
     if found is None or unchanged:
         return Start(instance)
     return Replace(instance, found.release_digest, found.config_digest)

@@ -62,11 +62,14 @@ class Attempts:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """Everything a plan looks at. ``prepared`` holds root digests of artifacts the runtime can start at once."""
+    """Everything a plan looks at. ``prepared`` holds root digests of artifacts the runtime can start at once.
+
+    ``segments`` are the networks that exist; None: this runtime has no networks of its own.
+    """
 
     instances: Mapping[str, ObservedInstance] = field(default_factory=dict)
     prepared: frozenset[str] = frozenset()
-    segments: frozenset[str] = frozenset()
+    segments: frozenset[str] | None = frozenset()
     attempts: Mapping[str, Attempts] = field(default_factory=dict)
 
 

@@ -1,0 +1,291 @@
+"""The agent's end of the local bus: one Unix socket per instance, so that the socket itself says who speaks.
+
+The loop opens and closes sockets; workloads connect to them. A frame is acknowledged after the buffer's synced commit.
+What one workload sends is bounded per connection, per message and per instance: a broken one loses its connection,
+never anybody else's. It refuses frames of streams that were not announced, and never opens a payload.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import re
+import socket
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from agent.buffer import Refusal
+from manifests.bus import PROTOCOL, SOCKET_NAME, read_message, write_message
+from manifests.errors import DocumentError, MachineError
+from manifests.messages import Ack, Frame, Heartbeat, Hello, Message, Publish, Refused, StreamMark, Upward, Welcome
+
+MAX_CONNECTIONS = 4  # one is normal; a second overlaps while a workload reconnects
+MAX_STREAMS = 64
+MAX_PENDING_FRAMES = 64
+MAX_PENDING_BYTES = 4 << 20
+MAX_UNREAD_BYTES = 256 << 10
+HELLO_TIMEOUT_S = 10.0
+_STREAM_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
+
+_log = logging.getLogger("agent.bus")
+
+
+class Taker(Protocol):
+    """Where frames go: the committer of the buffer."""
+
+    async def append(self, frames: Sequence[Frame]) -> list[StreamMark | Refusal]: ...
+
+
+class Marks(Protocol):
+    async def __call__(self, lives: Iterable[tuple[str, str]]) -> list[StreamMark]: ...
+
+
+@dataclass(slots=True)
+class Voice:
+    """The last words of an instance. ``heard_ns`` on the monotonic clock, 0 = never in this life of the agent."""
+
+    heartbeat: Heartbeat | None = None
+    heard_ns: int = 0
+    incarnation: str = ""
+
+
+@dataclass(eq=False, slots=True)
+class _Connection:
+    writer: asyncio.StreamWriter
+    incarnation: str = ""
+    streams: frozenset[str] = frozenset()
+    pending_frames: int = 0
+    pending_bytes: int = 0
+    room: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class BusServer:
+    """All sockets of a node. ``heard`` is called after each heartbeat whose words differ from the last."""
+
+    def __init__(
+        self, taker: Taker, marks: Marks, *, clock_ns: Callable[[], int] = time.monotonic_ns, heard: Callable[[], None]
+    ) -> None:
+        self._taker = taker
+        self._marks = marks
+        self._clock_ns = clock_ns
+        self._heard = heard
+        self._servers: dict[str, asyncio.Server] = {}
+        self._connections: dict[str, list[_Connection]] = {}
+        self._voices: dict[str, Voice] = {}
+        self._jobs: set[asyncio.Task[None]] = set()
+        self.rejected: dict[str, int] = {}
+
+    async def open(self, instance: str, run_folder: Path) -> None:
+        """Listen for one instance. Harmless when open. Raises MachineError when the socket cannot be made."""
+        if instance in self._servers:
+            return
+        try:
+            listener = listen(run_folder)
+        except OSError as error:
+            raise MachineError(f"cannot make the socket: {error}", where=str(run_folder / SOCKET_NAME)) from error
+        self._connections[instance] = []
+        self._voices[instance] = Voice()
+
+        def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            job = asyncio.get_running_loop().create_task(self._serve(instance, reader, writer))
+            self._jobs.add(job)
+            job.add_done_callback(self._jobs.discard)
+
+        self._servers[instance] = await asyncio.start_unix_server(accept, sock=listener, limit=64 << 10)
+
+    async def close(self, instance: str) -> None:
+        """Stop listening for one instance and end its connections. Harmless when not open."""
+        server = self._servers.pop(instance, None)
+        if server is None:
+            return
+        server.close()
+        for connection in self._connections.pop(instance, []):
+            connection.writer.transport.abort()
+        self._voices.pop(instance, None)
+
+    async def close_all(self) -> None:
+        for instance in list(self._servers):
+            await self.close(instance)
+        for job in list(self._jobs):
+            job.cancel()
+        await asyncio.gather(*self._jobs, return_exceptions=True)
+
+    def voice(self, instance: str) -> Voice:
+        return self._voices.get(instance, Voice())
+
+    def forget_voice(self, instance: str) -> None:
+        """A new life is about to begin."""
+        if instance in self._voices:
+            self._voices[instance] = Voice()
+
+    def opened(self) -> frozenset[str]:
+        return frozenset(self._servers)
+
+    def connected(self) -> list[tuple[str, str]]:
+        """The (stream, incarnation) of every producer that is connected now."""
+        return [
+            (f"{instance}/{stream}", connection.incarnation)
+            for instance, connections in self._connections.items()
+            for connection in connections
+            for stream in connection.streams
+        ]
+
+    # ------------------------------------------------------------ one connection
+
+    async def _serve(self, instance: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = _Connection(writer)
+        connections = self._connections.get(instance)
+        if connections is None:
+            writer.transport.abort()
+            return
+        if len(connections) >= MAX_CONNECTIONS:
+            connections.pop(0).writer.transport.abort()
+        connections.append(connection)
+        try:
+            await self._converse(instance, connection, reader)
+        except DocumentError as error:
+            self._reject(instance, str(error.problems[0].what))
+        except (OSError, asyncio.IncompleteReadError, TimeoutError):
+            pass  # the workload went away or fell silent in the middle of a word: it will come back
+        finally:
+            if connection in connections:
+                connections.remove(connection)
+            writer.transport.abort() if connection.pending_frames else writer.close()
+
+    async def _converse(self, instance: str, connection: _Connection, reader: asyncio.StreamReader) -> None:
+        async with asyncio.timeout(HELLO_TIMEOUT_S):
+            hello = await read_message(reader, Hello)
+        if hello is None:
+            return
+        reason = _unwelcome(hello)
+        if reason:
+            self._send(connection, Refused(stream="", seq=0, what=reason, retryable=False))
+            self._reject(instance, reason)
+            return
+        connection.incarnation = hello.incarnation
+        if self.voice(instance).incarnation != hello.incarnation and instance in self._voices:
+            self._voices[instance] = Voice(incarnation=hello.incarnation)  # what the last life said no longer counts
+        connection.streams = frozenset(hello.streams)
+        marks = await self._marks([(f"{instance}/{stream}", hello.incarnation) for stream in hello.streams])
+        bare = tuple(
+            StreamMark(stream=mark.stream.partition("/")[2], incarnation=mark.incarnation, seq=mark.seq)
+            for mark in marks
+        )
+        self._send(connection, Welcome(protocol=PROTOCOL, marks=bare))
+        while (message := await read_message(reader, Upward)) is not None:
+            match message:
+                case Publish(frame=frame):
+                    await self._publish(instance, connection, frame)
+                case Heartbeat():
+                    self._hear(instance, connection, message)
+                case Hello():
+                    self._reject(instance, "said hello twice")
+                    return
+
+    async def _publish(self, instance: str, connection: _Connection, frame: Frame) -> None:
+        reason = ""
+        if frame.stream not in connection.streams:
+            reason = f"stream {frame.stream[:100]!r} was not announced"
+        elif frame.incarnation != connection.incarnation:
+            reason = "the incarnation differs from the one announced"
+        if reason:
+            self._send(connection, Refused(stream=frame.stream, seq=frame.seq, what=reason, retryable=False))
+            return
+        connection.pending_frames += 1
+        connection.pending_bytes += len(frame.payload)
+        full = msgspec.structs.replace(frame, stream=f"{instance}/{frame.stream}")
+        job = asyncio.get_running_loop().create_task(self._take(connection, frame.stream, full))
+        self._jobs.add(job)
+        job.add_done_callback(self._jobs.discard)
+        while connection.pending_frames >= MAX_PENDING_FRAMES or connection.pending_bytes >= MAX_PENDING_BYTES:
+            connection.room.clear()
+            await connection.room.wait()  # not read further: the workload feels it as a full socket
+
+    async def _take(self, connection: _Connection, stream: str, frame: Frame) -> None:
+        try:
+            (result,) = await self._taker.append([frame])
+        except MachineError as error:
+            result = Refusal(str(error), retryable=True)
+        finally:
+            connection.pending_frames -= 1
+            connection.pending_bytes -= len(frame.payload)
+            connection.room.set()
+        if isinstance(result, StreamMark):
+            self._send(connection, Ack(stream=stream, incarnation=frame.incarnation, seq=result.seq))
+        else:
+            refused = Refused(
+                stream=stream,
+                seq=frame.seq,
+                what=result.what,
+                retryable=result.retryable,
+                expected_seq=result.expected_seq,
+            )
+            self._send(connection, refused)
+
+    def _send(self, connection: _Connection, message: Message) -> None:
+        transport = connection.writer.transport
+        if transport.is_closing():
+            return
+        if transport.get_write_buffer_size() > MAX_UNREAD_BYTES:
+            transport.abort()  # it does not read what it is told; it will ask again after reconnecting
+            return
+        write_message(connection.writer, message)
+
+    def _hear(self, instance: str, connection: _Connection, heartbeat: Heartbeat) -> None:
+        voice = self._voices.get(instance)
+        if voice is None or (voice.incarnation and voice.incarnation != connection.incarnation):
+            return  # a life that is over, on a connection that is not yet
+        before = voice.heartbeat
+        voice.heartbeat = heartbeat
+        voice.heard_ns = self._clock_ns()
+        if before is None or (before.state, before.reason, before.devices) != (
+            heartbeat.state,
+            heartbeat.reason,
+            heartbeat.devices,
+        ):
+            self._heard()
+
+    def _reject(self, instance: str, reason: str) -> None:
+        self.rejected[instance] = self.rejected.get(instance, 0) + 1
+        _log.warning("a workload broke the bus protocol", extra={"instance": instance, "reason": reason})
+
+
+def _unwelcome(hello: Hello) -> str:
+    if hello.protocol != PROTOCOL:
+        return f"protocol {hello.protocol} is not known here; this agent speaks {PROTOCOL}"
+    if not 0 < len(hello.incarnation) <= 64:
+        return "an incarnation has 1 to 64 characters"
+    if len(hello.streams) > MAX_STREAMS:
+        return f"{len(hello.streams)} streams; at most {MAX_STREAMS} are allowed"
+    wrong = [stream for stream in hello.streams if not _STREAM_NAME.match(stream)]
+    return f"not a stream name: {wrong[0][:100]!r}" if wrong else ""
+
+
+def listen(run_folder: Path) -> socket.socket:
+    """A listening socket in the folder; an old one of a dead agent is replaced. Raises OSError.
+
+    Bound through a descriptor of the folder: the path of a Unix socket holds 107 bytes only, a state folder may be
+    deeper. Any user may connect: the folder is mounted into one instance only, which runs as a user of its own.
+    """
+    run_folder.mkdir(parents=True, exist_ok=True)
+    path = run_folder / SOCKET_NAME
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        descriptor = os.open(run_folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            listener.bind(f"/proc/self/fd/{descriptor}/{SOCKET_NAME}")
+        finally:
+            os.close(descriptor)
+        path.chmod(0o666)
+        listener.setblocking(False)
+    except BaseException:
+        listener.close()
+        raise
+    return listener

@@ -1,0 +1,338 @@
+"""``python -m agent run | enrol | status``: parses arguments, builds the real collaborators, hands them over.
+
+Light on purpose: the agent's memory counts, so argparse, and what only one command needs is imported by that command.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import fcntl
+import gc
+import importlib.metadata
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from agent.config import DEFAULT_STATE, FILE_NAME, AgentConfig, load_config, write_minimal
+from manifests.errors import MachineError, SluiceError, TrustError
+from manifests.messages import IngestReply, IngestRequest, ReportReply, StatusReport, TrustStatus
+from manifests.model import Blob, DesiredState
+
+if TYPE_CHECKING:
+    from agent.blobs import BlobStore
+    from agent.client import OrchestratorClient
+    from agent.identity import Identity
+    from agent.runtimes.base import Runtime
+    from agent.verify import TrustStore
+
+# Long poll, report, ingest, renewal, and two for the runtime; more would only cost memory.
+THREADS = 6
+_log = logging.getLogger("agent")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """0 when it worked, 1 when not (the reason is on stderr), 3 when no agent runs (``status``)."""
+    asked = _parser().parse_args(arguments)
+    try:
+        return int(asked.run(asked))
+    except SluiceError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201 - what a person at a prompt reads
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="sluice agent", description="Runs a site's signed workloads on this node.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    run = commands.add_parser("run", help="run until told to end; workloads outlive it")
+    run.add_argument("--config", type=Path, default=Path(DEFAULT_STATE) / FILE_NAME, help="default: %(default)s")
+    run.set_defaults(run=_run)
+    enrol = commands.add_parser("enrol", help="make this machine a node of a site, with a one-time token")
+    enrol.add_argument("--token", required=True, help="from `sluice site token SITE`; `-` reads it from stdin")
+    enrol.add_argument("--url", default="", help="the orchestrator's address (default: the token's)")
+    enrol.add_argument("--state", type=Path, default=Path(DEFAULT_STATE), help="state folder (default: %(default)s)")
+    enrol.add_argument("--config", type=Path, help="agent.yaml to write if none (default: in the state folder)")
+    enrol.add_argument("--force", action="store_true", help="enrol again, for the same site; workloads keep running")
+    enrol.set_defaults(run=_enrol)
+    status = commands.add_parser("status", help="what the running agent of this node sees")
+    status.add_argument("--state", type=Path, default=Path(DEFAULT_STATE), help="state folder (default: %(default)s)")
+    status.add_argument("--json", action="store_true", help="the whole document")
+    status.set_defaults(run=_status)
+    return parser
+
+
+# ---------------------------------------------------------------- enrol, status
+
+
+def _enrol(asked: argparse.Namespace) -> int:
+    from agent.enrol import enrol
+
+    token = sys.stdin.readline().strip() if asked.token == "-" else asked.token
+    state: Path = asked.state.absolute()
+    identity = enrol(asked.url, token, state, force=asked.force)
+    config: Path = asked.config or state / FILE_NAME
+    written = write_minimal(config, state)
+    _say(f"enrolled as {identity.site}/{identity.node} with {identity.url}")
+    _say(f"{'wrote' if written else 'kept'} {config}; now: sluice agent run --config {config}")
+    return 0
+
+
+def _status(asked: argparse.Namespace) -> int:
+    from agent.status import read_status
+
+    document = read_status(asked.state)
+    if document is None:
+        print(f"no agent runs with state folder {asked.state}", file=sys.stderr)  # noqa: T201 - for a person
+        return 3
+    _say(json.dumps(document, indent=2) if asked.json else _readable(document))
+    return 0
+
+
+def _readable(document: dict[str, Any]) -> str:
+    trust, buffer, link = document["trust"], document["buffer"], document["link"]
+    generation = document.get("generation")
+    lines = [
+        f"node      {document['node']}  agent {document['agentVersion']}  {document['runtime']}",
+        f"trust     generation {generation if generation is not None else 'none yet'}"
+        f"  director {trust.get('director_version', 0)}  catalog {trust.get('catalog_version', 0)}",
+    ]
+    if trust.get("refusal"):
+        lines.append(f"refused   {trust['refusal']}: {trust.get('refusal_detail', '')}")
+    up = "up" if link["up"] else f"down, {link['failures']} tries: {link['reason']}" if link["failures"] else "idle"
+    lines.append(f"link      {up}")
+    lines.append(
+        f"buffer    {buffer.get('frames', 0)} frames, {buffer.get('samples', 0)} samples, "
+        f"{buffer.get('bytes', 0) / 1e6:.1f} of {buffer.get('cap_bytes', 0) / 1e6:.0f} MB, "
+        f"{buffer.get('dropped_samples', 0)} samples dropped"
+    )
+    for found in document["instances"]:
+        detail = f"  {found['detail']}" if found.get("detail") else ""
+        lines.append(
+            f"instance  {found['name']}  {found['state']} ({found['reason']})  "
+            f"{found.get('workload', '')} {found.get('version', '')}  restarts {found.get('restarts', 0)}{detail}"
+        )
+    lines += [f"waiting   {reason}" for reason in document["waiting"]]
+    return "\n".join(lines)
+
+
+def _say(text: str) -> None:
+    print(text)  # noqa: T201 - the answer of the command
+
+
+# ---------------------------------------------------------------- run
+
+
+def _run(asked: argparse.Namespace) -> int:
+    from agent import log
+    from agent.identity import load_identity
+
+    config = load_config(asked.config)
+    log.set_up(config.log_level)
+    state = config.state_folder
+    identity = load_identity(state)
+    with (state / "agent.lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise MachineError("another agent uses this state folder", where=str(state)) from error
+        asyncio.run(_serve(config, identity))
+    return 0
+
+
+async def _serve(config: AgentConfig, identity: Identity) -> None:
+    """Build, run until SIGTERM or SIGINT, close. No workload is touched on the way out."""
+    from agent.blobs import BlobStore
+    from agent.buffer import Buffer
+    from agent.busserver import BusServer
+    from agent.client import OrchestratorClient
+    from agent.committer import Committer
+    from agent.events import EventLog
+    from agent.execute import Executor
+    from agent.ledger import Ledger
+    from agent.loop import Loop, Parts, Timing
+    from agent.status import StatusServer
+    from agent.uplink import Uplink
+    from agent.verify import TrustStore
+
+    state = config.state_folder
+    events_loop = asyncio.get_running_loop()
+    pool = ThreadPoolExecutor(THREADS, thread_name_prefix="work")
+    events_loop.set_default_executor(pool)
+
+    def in_thread(run: Callable[..., Any], *arguments: Any) -> asyncio.Future[Any]:
+        return events_loop.run_in_executor(pool, run, *arguments)
+
+    client = OrchestratorClient(config.url or identity.url, identity)
+    committer = Committer(partial(Buffer, state, config.buffer.cap_mb << 20))
+
+    async def ingest(request: IngestRequest) -> IngestReply:
+        reply: IngestReply = await in_thread(client.ingest, request)
+        return reply
+
+    async def marks(lives: Any) -> Any:
+        return await committer.call(lambda buffer: buffer.marks(lives))
+
+    runtime = _runtime(config, identity)
+    bus = BusServer(committer, marks, heard=lambda: loop.heard())
+    blobs = _BoundBlobs(BlobStore(state / "blobs"), client)
+    uplink = Uplink(committer, ingest)
+    committer.fresh = uplink.wake
+    executor = Executor(
+        runtime, blobs, bus, run_root=state / "run", node=identity.node, hosts=config.hosts, in_thread=in_thread
+    )
+    loop = Loop(
+        Parts(
+            runtime=runtime,
+            trust=_BoundTrust(TrustStore(state / "trust", identity), client),
+            centre=_BoundCentre(client, identity),
+            blobs=blobs,
+            committer=committer,
+            bus=bus,
+            uplink=uplink,
+            executor=executor,
+            events=EventLog(state),
+            ledger=Ledger(state),
+            in_thread=in_thread,
+        ),
+        node=identity.node,
+        version=_version(),
+        timing=Timing(poll_s=config.poll_s, sync_wait_s=config.sync_wait_s, report_s=config.report_s),
+    )
+    status = StatusServer(state, loop.document)
+    ended = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        events_loop.add_signal_handler(number, ended.set)
+    await committer.start()
+    await status.start()
+    gc.collect()
+    gc.freeze()  # what is imported and built by now lives as long as the process
+    running = asyncio.create_task(loop.run())
+    ending = asyncio.create_task(ended.wait())
+    try:
+        await asyncio.wait((running, ending), return_when=asyncio.FIRST_COMPLETED)
+        if running.done():
+            running.result()
+    finally:
+        running.cancel()
+        ending.cancel()
+        await asyncio.gather(running, ending, return_exceptions=True)
+        await status.stop()
+        await bus.close_all()
+        await committer.stop()
+        client.close()
+        _log.info("ended; workloads keep running")
+        logging.shutdown()
+        # Not by returning: the long poll's thread may be held by the centre for a minute more.
+        os._exit(0)
+
+
+def _runtime(config: AgentConfig, identity: Identity) -> Runtime:
+    """The configured runtime. ``auto`` is decided once per state folder, by whether the machine has an engine: an
+    engine that is slow to start must not make the node run everything a second time as processes."""
+    kind: str = config.runtime
+    state = config.state_folder
+    if kind == "auto":
+        decided = state / "runtime"
+        try:
+            kind = decided.read_text("ascii").strip()
+        except OSError:
+            has_engine = bool(os.environ.get("DOCKER_HOST")) or Path("/var/run/docker.sock").exists()
+            kind = "docker" if has_engine else "process"
+            from agent.ledger import write_atomic
+
+            write_atomic(decided, kind.encode())
+    if kind == "docker":
+        from agent.runtimes.docker_engine import DockerRuntime
+
+        networks = {name: segment.network for name, segment in config.segments.items()}
+        return DockerRuntime(state, site=identity.site, node=identity.node, networks=networks)
+    from agent.runtimes.process import ProcessRuntime
+
+    return ProcessRuntime(state)
+
+
+class _BoundTrust:
+    """The trust store with its client; after a certificate problem the next call uses what is on disk by then."""
+
+    def __init__(self, store: TrustStore, client: OrchestratorClient) -> None:
+        self._store = store
+        self._client = client
+
+    def refresh(self, now: datetime, wait_s: float) -> DesiredState:
+        try:
+            return self._store.refresh(self._client, now, wait_s=wait_s)
+        except TrustError as error:
+            if error.kind in ("client-certificate", "forbidden", "server-certificate"):
+                self._client.reload()  # it may have been enrolled again meanwhile
+            raise
+
+    def activate(self, candidate: DesiredState) -> None:
+        self._store.activate(candidate)
+
+    def last_good(self, now: datetime) -> DesiredState | None:
+        return self._store.last_good(now)
+
+    def status(self) -> TrustStatus:
+        return self._store.status()
+
+
+class _BoundBlobs:
+    def __init__(self, store: BlobStore, client: OrchestratorClient) -> None:
+        self._store = store
+        self._client = client
+
+    def has(self, digest: str) -> bool:
+        return self._store.has(digest)
+
+    def path(self, digest: str) -> Path:
+        return self._store.path(digest)
+
+    def fetch(self, blob: Blob) -> Path:
+        return self._store.fetch(self._client, blob)
+
+    def forget_except(self, digests: Collection[str]) -> None:
+        self._store.forget_except(digests)
+
+
+class _BoundCentre:
+    def __init__(self, client: OrchestratorClient, identity: Identity) -> None:
+        self._client = client
+        self._identity = identity
+        self._not_after_ns = 0
+
+    def report(self, report: StatusReport) -> ReportReply:
+        return self._client.report(report)
+
+    def renew_if_due(self, now: datetime) -> bool:
+        if not self._not_after_ns:
+            self._look()
+        if not self._identity.renewal_due(now):
+            return False
+        from agent.enrol import renew
+
+        renew(self._client, self._identity)
+        self._look()
+        return True
+
+    def certificate_not_after_ns(self) -> int:
+        return self._not_after_ns
+
+    def _look(self) -> None:
+        self._not_after_ns = int(self._identity.not_after().timestamp() * 1e9)
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("sluice")
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"

@@ -1,0 +1,134 @@
+"""Performs one action and chooses nothing: what to do, in which order and when again is the plan's business.
+
+The loop calls it. A failure is raised, never swallowed; every action may be performed twice without harm.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from agent.actions import Action, Connect, Pull, Remove, Replace, Start, Stop, Wait
+from agent.folders import disk_errors
+from agent.ledger import write_atomic
+from agent.runtimes.base import Runtime, Wanted
+from manifests.model import CONTEXT_NAME, Artifact, Blob, RunContext
+
+
+class Blobs(Protocol):
+    """``blobs.BlobStore`` bound to the client: bytes by digest, on disk, verified."""
+
+    def has(self, digest: str) -> bool: ...
+
+    def path(self, digest: str) -> Path: ...
+
+    def fetch(self, blob: Blob) -> Path: ...
+
+    def forget_except(self, digests: Collection[str]) -> None: ...
+
+
+class Bus(Protocol):
+    async def open(self, instance: str, run_folder: Path) -> None: ...
+
+    async def close(self, instance: str) -> None: ...
+
+    def forget_voice(self, instance: str) -> None: ...
+
+
+class InThread(Protocol):
+    """Runs something that blocks in a worker thread."""
+
+    def __call__(self, run: Callable[..., Any], *arguments: Any) -> Awaitable[Any]: ...
+
+
+def fetch_missing(blobs: Blobs, artifact: Artifact) -> None:
+    """Every byte of an artifact, on disk. Raises UnreachableError, TrustError, MachineError."""
+    for blob in (artifact.root, *artifact.blobs):
+        if not blobs.has(blob.digest):
+            blobs.fetch(blob)
+
+
+class Executor:
+    """``run_root`` holds one run folder per instance. ``hosts`` go into every instance's context."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        blobs: Blobs,
+        bus: Bus,
+        *,
+        run_root: Path,
+        node: str,
+        hosts: Mapping[str, str],
+        in_thread: InThread,
+    ) -> None:
+        self._runtime = runtime
+        self._blobs = blobs
+        self._bus = bus
+        self._run_root = run_root
+        self._node = node
+        self._hosts = hosts
+        self._in_thread = in_thread
+        self.neighbours: Collection[str] = ()
+
+    def run_folder(self, instance: str) -> Path:
+        return self._run_root / instance
+
+    async def perform(self, action: Action) -> None:
+        """Raises SluiceError when it did not work; then nothing relied upon has changed."""
+        match action:
+            case Pull(artifact=artifact):
+                await self._in_thread(fetch_missing, self._blobs, artifact)
+                await self._in_thread(self._runtime.pull, artifact, self._blobs.path)
+            case Connect(segment=segment):
+                await self._in_thread(self._runtime.connect, segment)
+            case Start(instance=instance):
+                await self._start(instance)
+            case Replace(instance=instance):
+                await self._in_thread(self._runtime.stop, instance.name)
+                await self._in_thread(self._runtime.remove, instance.name)
+                await self._start(instance)
+            case Stop(name=name):
+                await self._in_thread(self._runtime.stop, name)
+            case Remove(name=name):
+                await self._in_thread(self._runtime.remove, name)
+                await self._bus.close(name)
+                await self._in_thread(shutil.rmtree, self.run_folder(name), True)
+            case Wait():
+                return
+
+    async def _start(self, instance: Wanted) -> None:
+        folder = self.run_folder(instance.name)
+        await self._in_thread(self._write_context, instance, folder)
+        await self._bus.open(instance.name, folder)
+        self._bus.forget_voice(instance.name)
+        await self._in_thread(self._runtime.start, instance, folder)
+
+    def _write_context(self, instance: Wanted, folder: Path) -> None:
+        facts = instance.facts
+        hosts = dict(self._hosts)
+        if self._runtime.platform == "process":
+            hosts = dict.fromkeys(self.neighbours, "127.0.0.1") | hosts
+        context = RunContext(
+            enterprise=facts.enterprise,
+            site=facts.site,
+            node=self._node,
+            instance=instance.name,
+            workload=instance.release.name,
+            version=instance.release.version,
+            generation=facts.generation,
+            time_zone=facts.time_zone,
+            config=instance.config,
+            hosts=hosts,
+        )
+        with disk_errors("cannot make the run folder", folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            folder.chmod(0o755)  # whatever the umask: the workload is another user
+        path = folder / CONTEXT_NAME
+        write_atomic(path, msgspec.json.encode(context), 0o644)
+        with disk_errors("cannot make the context readable", path):
+            path.chmod(0o644)

@@ -1,0 +1,587 @@
+"""The heart of the agent: observe, plan one round, execute, report, again and again, even when nothing changes.
+
+Jobs beside it ask the centre for new instructions (long poll), send reports, send what the buffer holds, and renew
+the certificate. The rounds need none of them: with the centre gone, or never reached since the power came back, they
+run from the last verified instructions. Losing the link, the certificate or the freshness of the instructions never
+stops a workload; only newer verified instructions do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import sqlite3
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, Protocol
+
+from agent.actions import Action, Connect, Pull, Remove, Replace, Start, Stop, Wait
+from agent.buffer import Buffer
+from agent.busserver import BusServer
+from agent.committer import Committer
+from agent.events import EventLog
+from agent.execute import Blobs, Executor, InThread, fetch_missing
+from agent.ledger import Ledger, LedgerPage
+from agent.plan import after_failure, after_look, plan
+from agent.runtimes.base import Attempts, Observed, ObservedInstance, Phase, Runtime, Wanted, wanted
+from agent.status import judge
+from agent.uplink import Uplink
+from manifests.errors import MachineError, SluiceError, TrustError, UnreachableError
+from manifests.messages import (
+    BufferStatus,
+    InstanceStatus,
+    ReportReply,
+    Severity,
+    State,
+    StatusReport,
+    TrustStatus,
+)
+from manifests.model import Artifact, DesiredState
+
+FIRST_DELAY_S = 1.0
+LONGEST_DELAY_S = 30.0
+TRUST_DELAY_S = 10.0  # what was refused once will be refused again; asking goes on in case it was the other side
+REPORT_GAP_S = 1.0  # changes within this time share one report
+PRUNE_S = 600.0
+FAULT_DELAY_S = 5.0
+RENEWAL_CHECK_S = 3600.0
+DROP_NOTICE_NS = 60 * 1_000_000_000
+_REASONS: Mapping[type[Action], str] = {
+    Pull: "ImagePull",
+    Connect: "Network",
+    Start: "StartFailed",
+    Replace: "StartFailed",
+    Stop: "StopFailed",
+    Remove: "RemoveFailed",
+}
+
+_log = logging.getLogger("agent.loop")
+
+
+class Trust(Protocol):
+    """``verify.TrustStore`` bound to the client; blocking."""
+
+    def refresh(self, now: datetime, wait_s: float) -> DesiredState: ...
+
+    def activate(self, candidate: DesiredState) -> None: ...
+
+    def last_good(self, now: datetime) -> DesiredState | None: ...
+
+    def status(self) -> TrustStatus: ...
+
+
+class Centre(Protocol):
+    """The calls of ``client.OrchestratorClient`` that the loop makes itself; blocking."""
+
+    def report(self, report: StatusReport) -> ReportReply: ...
+
+    def renew_if_due(self, now: datetime) -> bool: ...
+
+    def certificate_not_after_ns(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Seconds: between two rounds when nothing happens, of a long poll, between two reports."""
+
+    poll_s: float = 2.0
+    sync_wait_s: float = 60.0
+    report_s: float = 30.0
+
+
+@dataclass(slots=True)
+class Parts:
+    """The collaborators, built by ``cli``."""
+
+    runtime: Runtime
+    trust: Trust
+    centre: Centre
+    blobs: Blobs
+    committer: Committer
+    bus: BusServer
+    uplink: Uplink
+    executor: Executor
+    events: EventLog
+    ledger: Ledger
+    in_thread: InThread
+
+
+@dataclass(slots=True)
+class Memory:
+    """What the loop knows between two rounds."""
+
+    desired: DesiredState | None = None
+    wanted: tuple[Wanted, ...] | None = None
+    observed: Observed = field(default_factory=Observed)
+    attempts: dict[str, Attempts] = field(default_factory=dict)
+    statuses: dict[str, InstanceStatus] = field(default_factory=dict)
+    waiting: tuple[str, ...] = ()
+    engine_fault: str = ""
+    adoption_fault: str = ""
+    buffer: BufferStatus = field(default_factory=BufferStatus)
+
+
+class Loop:
+    """One node's agent. ``run`` never returns by itself."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        *,
+        node: str,
+        version: str,
+        timing: Timing,
+        wall_ns: Callable[[], int] = time.time_ns,
+        monotonic_ns: Callable[[], int] = time.monotonic_ns,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._parts = parts
+        self._node = node
+        self._version = version
+        self._timing = timing
+        self._wall_ns = wall_ns
+        self._monotonic_ns = monotonic_ns
+        self._jitter = jitter
+        self._started_ns = wall_ns()
+        self._kick = asyncio.Event()
+        self._changed = asyncio.Event()
+        self._last_drop_notice_ns = 0
+        self._rejected: dict[str, int] = {}
+        self._last_refusal = ""
+        self._staging = asyncio.Lock()
+        self.memory = Memory()
+
+    # ------------------------------------------------------------ start
+
+    async def run(self) -> None:
+        """Boot from what is on disk, then everything at once until cancelled."""
+        await self.boot()
+        async with asyncio.TaskGroup() as jobs:
+            for name, job in (
+                ("rounds", self._rounds),
+                ("sync", self._sync),
+                ("reports", self._reports),
+                ("uplink", self._parts.uplink.run),
+                ("upkeep", self._upkeep),
+                ("renewals", self._renewals),
+            ):
+                jobs.create_task(self._for_ever(name, job), name=name)
+
+    async def _for_ever(self, name: str, job: Callable[[], Awaitable[None]]) -> None:
+        """A bug in one job must not end the others: it is reported, and the job begins again."""
+        while True:
+            try:
+                await job()
+            except Exception as error:  # noqa: BLE001 - the top of a job; it becomes an event
+                _log.exception("a job failed", extra={"job": name})
+                self._event(Severity.ERROR, "agent-fault", name, f"{type(error).__name__}: {error}")
+            await asyncio.sleep(FAULT_DELAY_S)
+
+    async def boot(self) -> None:
+        """Sockets first: workloads that survived are waiting to hand over what they hold."""
+        page = self._parts.ledger.read()
+        desired = await self._parts.in_thread(self._parts.trust.last_good, self._now())
+        if desired is None and page.desired is not None:
+            desired = page.desired
+            text = "the verified instructions on disk are damaged; running from the copy in the ledger"
+            self._event(Severity.SECURITY, "trust-damaged", "agent", text)
+        elif desired is not None and desired != page.desired:  # a crash between activating and writing it down
+            await self._parts.in_thread(self._parts.ledger.write, LedgerPage(desired=desired))
+        self._want(desired)
+        for instance in self.memory.wanted or ():
+            await self._open_bus(instance.name)
+        self._event(Severity.INFO, "agent-started", "agent", f"version {self._version}")
+
+    def _want(self, desired: DesiredState | None) -> None:
+        memory = self.memory
+        memory.desired = desired
+        if desired is None:
+            return
+        before = {instance.name: instance for instance in memory.wanted or ()}
+        platform = self._parts.runtime.platform
+        mine = [placed for placed in desired.instances if placed.instance.node == self._node]
+        memory.wanted = tuple(wanted(desired.facts, placed, platform) for placed in mine)
+        self._parts.executor.neighbours = [instance.name for instance in memory.wanted]
+        for instance in memory.wanted:
+            old = before.get(instance.name)
+            if old and (old.release_digest, old.config_digest) != (instance.release_digest, instance.config_digest):
+                known = memory.attempts.get(instance.name, Attempts())
+                # What is new gets its own chance: the old one's failures say nothing about it.
+                memory.attempts[instance.name] = replace(known, failures=0, reason="", detail="")
+
+    # ------------------------------------------------------------ rounds
+
+    async def _rounds(self) -> None:
+        while True:
+            self._kick.clear()
+            busy = await self.round()
+            if not busy:
+                try:
+                    async with asyncio.timeout(self._timing.poll_s):
+                        await self._kick.wait()
+                except TimeoutError:
+                    pass
+
+    async def round(self) -> bool:
+        """Look, plan, act. True when something was done, so that the next look is due at once."""
+        memory = self.memory
+        try:
+            observed = await self._parts.in_thread(self._parts.runtime.observe, self._artifacts())
+        except MachineError as error:
+            self._engine_is(str(error))
+            return False
+        self._engine_is("")
+        now_ns = self._monotonic_ns()
+        self._take_in(observed, now_ns)
+        for name in observed.instances:
+            await self._open_bus(name)
+        actions = plan(memory.wanted, memory.observed, now_ns)
+        self._refresh_statuses()
+        self._say_waiting(actions)
+        steps = [action for action in actions if not isinstance(action, Wait)]
+        for name in self._parts.bus.opened() - observed.instances.keys() - self._names():
+            await self._parts.bus.close(name)
+        done = await asyncio.gather(*(self._perform(step) for step in steps))
+        return any(done)
+
+    def _names(self) -> set[str]:
+        return {instance.name for instance in self.memory.wanted or ()}
+
+    def _artifacts(self) -> list[Artifact]:
+        return [instance.artifact for instance in self.memory.wanted or () if instance.artifact is not None]
+
+    def _take_in(self, observed: Observed, now_ns: int) -> None:
+        memory = self.memory
+        for name, found in observed.instances.items():
+            before = memory.observed.instances.get(name)
+            memory.attempts[name] = after_look(memory.attempts.get(name, Attempts()), found, now_ns)
+            self._tell_lives(before, found)
+        names = self._names() | observed.instances.keys()
+        memory.attempts = {name: known for name, known in memory.attempts.items() if name in names}
+        memory.observed = replace(observed, attempts=dict(memory.attempts))
+
+    def _tell_lives(self, before: ObservedInstance | None, found: ObservedInstance) -> None:
+        if before is None:
+            return
+        how = found.detail or (f"exit code {found.exit_code}" if found.exit_code is not None else "ended")
+        if before.phase is Phase.RUNNING and found.phase is not Phase.RUNNING and found.name in self._names():
+            self._event(Severity.ERROR, "instance-ended", found.name, how)
+        elif before.runtime_id != found.runtime_id and found.restarts > before.restarts:
+            self._event(Severity.WARNING, "instance-restarted", found.name, f"restart {found.restarts}")
+
+    async def _perform(self, action: Action) -> bool:
+        memory = self.memory
+        try:
+            await self._parts.executor.perform(action)
+        except SluiceError as error:
+            reason = "Unreachable" if isinstance(error, UnreachableError) else _REASONS[type(action)]
+            known = memory.attempts.get(action.name, Attempts())
+            if known.reason != reason or known.detail != str(error):
+                self._event(Severity.ERROR, "step-failed", action.name, f"{type(action).__name__}: {error}")
+            memory.attempts[action.name] = after_failure(known, reason, str(error), self._monotonic_ns())
+            return False
+        match action:
+            case Start(instance=instance):
+                self._event(Severity.INFO, "instance-started", action.name, f"version {instance.release.version}")
+            case Replace(instance=instance):
+                self._event(Severity.INFO, "instance-replaced", action.name, f"by version {instance.release.version}")
+            case Remove():
+                self._event(Severity.INFO, "instance-removed", action.name, "no longer wanted")
+            case _:
+                _log.info("done", extra={"action": type(action).__name__, "instance": action.name})
+        return True
+
+    async def _open_bus(self, name: str) -> None:
+        try:
+            await self._parts.bus.open(name, self._parts.executor.run_folder(name))
+        except MachineError as error:
+            _log.error("no bus for an instance", extra={"instance": name, "error": str(error)})
+
+    def _engine_is(self, fault: str) -> None:
+        if fault != self.memory.engine_fault:
+            self.memory.engine_fault = fault
+            if fault:
+                self._event(Severity.ERROR, "runtime-unreachable", "agent", fault)
+            else:
+                self._event(Severity.INFO, "runtime-back", "agent", self._parts.runtime.description)
+
+    def _say_waiting(self, actions: Sequence[Action]) -> None:
+        memory = self.memory
+        waiting = [str(action) for action in actions if isinstance(action, Wait)]
+        waiting += [fault for fault in (memory.adoption_fault, memory.engine_fault) if fault]
+        if tuple(waiting) != memory.waiting:
+            memory.waiting = tuple(waiting)
+            self._changed.set()
+
+    # ------------------------------------------------------------ new instructions
+
+    async def _sync(self) -> None:
+        """Ask, verify, stage, adopt. What cannot be reached is asked again; what is refused stays refused."""
+        failures = 0
+        while True:
+            try:
+                candidate = await self._parts.in_thread(
+                    self._parts.trust.refresh, self._now(), self._timing.sync_wait_s
+                )
+                self._parts.uplink.line_is_back()
+                await self.adopt(candidate)
+                failures = 0
+                delay_s = 0.0 if self._timing.sync_wait_s else self._timing.poll_s
+            except UnreachableError as error:
+                failures += 1
+                delay_s = min(LONGEST_DELAY_S, FIRST_DELAY_S * 2.0 ** min(failures - 1, 10))
+                _log.info("no new instructions", extra={"reason": str(error)})
+            except TrustError as error:
+                failures += 1
+                delay_s = TRUST_DELAY_S
+                self._refused(error)
+            except SluiceError as error:
+                failures += 1
+                delay_s = TRUST_DELAY_S
+                _log.error("new instructions could not be kept", extra={"error": str(error)})
+                self.memory.adoption_fault = f"new instructions could not be kept: {error}"
+            # Even a server that answers at once must not be asked in a circle.
+            await asyncio.sleep(max(0.2, delay_s * (0.5 + 0.5 * self._jitter())))
+
+    def _refused(self, error: TrustError) -> None:
+        said = f"{error.kind}: {error}"
+        if said != self._last_refusal:
+            self._last_refusal = said
+            self._event(Severity.SECURITY, "trust-refused", "agent", said)
+
+    async def adopt(self, candidate: DesiredState) -> None:
+        """Fetch every byte first, then make the candidate the state to boot with, then let the rounds follow it.
+
+        Raises UnreachableError, TrustError or MachineError; the old state is then still in force.
+        """
+        self._last_refusal = ""
+        if candidate == self.memory.desired:
+            self.memory.adoption_fault = ""
+            return
+        async with self._staging:
+            await self._stage(candidate)
+
+    async def _stage(self, candidate: DesiredState) -> None:
+        platform = self._parts.runtime.platform
+        mine = [placed for placed in candidate.instances if placed.instance.node == self._node]
+        candidates = [wanted(candidate.facts, placed, platform) for placed in mine]
+        try:
+            for instance in candidates:
+                if instance.artifact is not None and instance.root not in self.memory.observed.prepared:
+                    await self._parts.in_thread(fetch_missing, self._parts.blobs, instance.artifact)
+        except SluiceError as error:
+            self.memory.adoption_fault = f"generation {candidate.facts.generation} is not complete yet: {error}"
+            raise
+        await self._parts.in_thread(self._parts.trust.activate, candidate)
+        await self._parts.in_thread(self._parts.ledger.write, LedgerPage(desired=candidate))
+        self.memory.adoption_fault = ""
+        self._want(candidate)
+        self._event(
+            Severity.INFO, "instructions-adopted", "agent", f"generation {candidate.facts.generation} is in force"
+        )
+        self._kick.set()
+
+    # ------------------------------------------------------------ telling
+
+    def _event(self, severity: Severity, kind: str, subject: str, text: str) -> None:
+        level = logging.INFO if severity is Severity.INFO else logging.WARNING
+        _log.log(level, kind, extra={"subject": subject, "text": text})
+        self._parts.events.add(self._wall_ns(), severity, kind, subject, text)
+        self._changed.set()
+
+    def heard(self) -> None:
+        """A workload's words differ from its last: look again soon, and say so."""
+        self._refresh_statuses()
+
+    def _refresh_statuses(self) -> None:
+        memory = self.memory
+        wanted_by_name = {instance.name: instance for instance in memory.wanted or ()}
+        now_ns, wall_ns = self._monotonic_ns(), self._wall_ns()
+        statuses = {}
+        for name in sorted(wanted_by_name.keys() | memory.observed.instances.keys()):
+            before = memory.statuses.get(name)
+            statuses[name] = judge(
+                name,
+                before,
+                wanted_by_name.get(name),
+                memory.observed.instances.get(name),
+                self._parts.bus.voice(name),
+                memory.attempts.get(name, Attempts()),
+                instructed=memory.wanted is not None,
+                now_ns=now_ns,
+                wall_ns=wall_ns,
+            )
+            self._tell_change(before, statuses[name])
+        if statuses.keys() != memory.statuses.keys():
+            self._changed.set()
+        memory.statuses = statuses
+
+    def _tell_change(self, before: InstanceStatus | None, after: InstanceStatus) -> None:
+        if before is None or (before.state, before.reason, before.runtime_id) != (
+            after.state,
+            after.reason,
+            after.runtime_id,
+        ):
+            self._changed.set()
+            _log.info(
+                "instance state",
+                extra={
+                    "instance": after.name,
+                    "state": f"{after.state.value} ({after.reason})",
+                    "detail": after.detail,
+                },
+            )
+        old = {device.name: device for device in before.devices} if before else {}
+        for device in after.devices:
+            known = old.get(device.name)
+            if known is not None and known.state is device.state:
+                continue
+            if device.state is State.FAILED:
+                text = f"{device.reason}: {device.detail}" if device.detail else device.reason
+                self._event(Severity.WARNING, "device-lost", f"{after.name}/{device.name}", text)
+            elif known is not None and known.state is State.FAILED:
+                self._event(Severity.INFO, "device-back", f"{after.name}/{device.name}", device.reason)
+
+    async def report(self) -> StatusReport:
+        """The report as of now; its events are on disk."""
+        self._refresh_statuses()
+        memory, parts = self.memory, self._parts
+        try:
+            memory.buffer = await parts.committer.call(Buffer.status)
+        except sqlite3.Error as error:
+            _log.error("the buffer cannot say how it is", extra={"error": str(error)})
+        await self._save_events()
+        return StatusReport(
+            node=self._node,
+            agent_version=self._version,
+            incarnation=parts.events.incarnation,
+            at_ns=self._wall_ns(),
+            started_ns=self._started_ns,
+            platform=parts.runtime.platform,
+            runtime=parts.runtime.description,
+            trust=parts.trust.status(),
+            instances=tuple(memory.statuses.values()),
+            buffer=memory.buffer,
+            waiting=memory.waiting,
+            events=parts.events.unseen(),
+            certificate_not_after_ns=parts.centre.certificate_not_after_ns(),
+        )
+
+    async def _save_events(self) -> None:
+        if self._parts.events.dirty:
+            try:
+                await self._parts.in_thread(self._parts.events.save)
+            except MachineError as error:
+                _log.error("events cannot be kept", extra={"error": str(error)})
+
+    async def _reports(self) -> None:
+        failures = 0
+        while True:
+            self._changed.clear()
+            report = await self.report()
+            wait_s = self._timing.report_s
+            try:
+                reply = await self._parts.in_thread(self._parts.centre.report, report)
+                failures = 0
+                self._parts.events.seen(reply.events_seen)
+                self._parts.uplink.line_is_back()
+                wait_s = min(max(reply.report_s, 1.0), wait_s)
+            except SluiceError as error:
+                failures += 1
+                _log.info("not reported", extra={"reason": str(error)})
+                await asyncio.sleep(
+                    min(LONGEST_DELAY_S, FIRST_DELAY_S * 2.0 ** min(failures - 1, 10)) * (0.5 + 0.5 * self._jitter())
+                )
+                continue
+            await asyncio.sleep(REPORT_GAP_S)
+            try:
+                async with asyncio.timeout(max(0.0, wait_s - REPORT_GAP_S)):
+                    await self._changed.wait()
+            except TimeoutError:
+                pass
+
+    def document(self) -> dict[str, Any]:
+        """For the local status socket."""
+        memory, parts = self.memory, self._parts
+        link = parts.uplink.link
+        return {
+            "node": self._node,
+            "agentVersion": self._version,
+            "runtime": parts.runtime.description,
+            "generation": memory.desired.facts.generation if memory.desired else None,
+            "trust": parts.trust.status(),
+            "instances": list(memory.statuses.values()),
+            "buffer": memory.buffer,
+            "link": {
+                "up": link.up,
+                "sinceNs": link.since_ns,
+                "failures": link.failures,
+                "reason": link.reason,
+                "sentFrames": link.sent_frames,
+                "stuck": parts.uplink.stuck,
+            },
+            "waiting": memory.waiting,
+        }
+
+    # ------------------------------------------------------------ upkeep
+
+    async def _upkeep(self) -> None:
+        next_prune = 0.0
+        while True:
+            memory, parts = self.memory, self._parts
+            before = memory.buffer.dropped_samples
+            try:
+                memory.buffer = await parts.committer.call(Buffer.status)
+                if time.monotonic() >= next_prune:
+                    next_prune = time.monotonic() + PRUNE_S
+                    prune = partial(Buffer.prune, connected=parts.bus.connected(), now_ns=self._wall_ns())
+                    await parts.committer.call(prune)
+                    await self._tidy()
+            except sqlite3.Error as error:
+                _log.error("upkeep of the buffer failed", extra={"error": str(error)})
+            dropped = memory.buffer.dropped_samples - before
+            if dropped > 0 and self._wall_ns() - self._last_drop_notice_ns > DROP_NOTICE_NS:
+                self._last_drop_notice_ns = self._wall_ns()
+                text = f"{memory.buffer.dropped_samples} samples dropped so far: the buffer is full"
+                self._event(Severity.ERROR, "samples-dropped", "buffer", text)
+            for name, count in parts.bus.rejected.items():
+                if name not in self._rejected:
+                    self._event(Severity.WARNING, "bus-refused", name, "it broke the rules of the local bus")
+                self._rejected[name] = count
+            await self._save_events()
+            await asyncio.sleep(5.0)
+
+    async def _tidy(self) -> None:
+        """Drop blobs, images and networks that neither the desired state nor anything running needs."""
+        if self.memory.desired is None or self.memory.engine_fault:
+            return
+        async with self._staging:
+            await self._tidy_staged()
+
+    async def _tidy_staged(self) -> None:
+        artifacts = self._artifacts()
+        roots = {artifact.root.digest for artifact in artifacts}
+        segments = {segment for instance in self.memory.wanted or () for segment in instance.segments}
+        digests = {blob.digest for artifact in artifacts for blob in (artifact.root, *artifact.blobs)}
+        try:
+            await self._parts.in_thread(self._parts.runtime.forget_except, roots, segments)
+            if not self.memory.adoption_fault:  # else blobs of the next generation are on their way
+                await self._parts.in_thread(self._parts.blobs.forget_except, digests)
+        except MachineError as error:
+            _log.warning("tidying up failed", extra={"error": str(error)})
+
+    async def _renewals(self) -> None:
+        while True:
+            try:
+                if await self._parts.in_thread(self._parts.centre.renew_if_due, self._now()):
+                    self._event(Severity.INFO, "certificate-renewed", "agent", "for another 90 days")
+            except SluiceError as error:
+                _log.warning("the certificate was not renewed", extra={"reason": str(error)})
+            await asyncio.sleep(RENEWAL_CHECK_S * (0.5 + 0.5 * self._jitter()))
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._wall_ns() / 1e9, UTC)

@@ -1,0 +1,361 @@
+"""Runs workloads as containers of a Docker Engine, through its socket, with nothing more allowed than they need.
+
+Every container: read-only root, no capabilities, no new privileges, user 10001, limits on processes, memory and CPU,
+a bounded log, an init process, only networks of the segments it declared. The engine's own restart policy brings
+workloads back after a power cut, before and without the agent. It refuses privileged containers, host namespaces and
+published ports by never asking for them; tags decide nothing, images are run by their digests.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import re
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import docker
+import msgspec
+from docker.errors import APIError, DockerException, NotFound
+from docker.types import LogConfig, Mount
+from requests.exceptions import RequestException
+
+from agent.ledger import write_atomic
+from agent.runtimes.base import Observed, ObservedInstance, Phase, Wanted
+from manifests.errors import MachineError, SluiceError
+from manifests.model import OCI_MANIFEST, RUN_VARIABLE, Artifact
+from manifests.oci import hybrid_tar, image_ids
+
+RUN_FOLDER = "/run/sluice"
+USER = "10001:10001"
+LABEL = "sluice."
+CALL_TIMEOUT_S = 60
+LOAD_TIMEOUT_S = 1800  # a flash card writes an image of some hundred MB slowly
+_PLATFORMS = {"x86_64": "linux/amd64", "aarch64": "linux/arm64", "armv7l": "linux/arm/v7", "riscv64": "linux/riscv64"}
+
+
+class DockerRuntime:
+    """One engine, one node of one site. ``networks`` maps segments to existing networks of the engine.
+
+    Constructing it talks to nobody: an engine that is still starting is a MachineError of the first ``observe``.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        site: str,
+        node: str,
+        networks: Mapping[str, str] | None = None,
+        base_url: str | None = None,
+    ) -> None:
+        self._images_path = folder / "images.json"
+        self._site = site
+        self._node = node
+        self._networks = dict(networks or {})
+        self._base_url = base_url or os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+        self._client: docker.APIClient | None = None
+        self._version = ""
+        self._cpus = 0
+        self._init = True
+        self._connecting = threading.Lock()
+        try:
+            self._images = msgspec.json.decode(self._images_path.read_bytes(), type=dict[str, str])
+        except (OSError, msgspec.MsgspecError):
+            self._images = {}
+
+    @property
+    def description(self) -> str:
+        note = "" if self._init else ", no init process"
+        return f"docker {self._version}{note}" if self._version else "docker (does not answer)"
+
+    @property
+    def platform(self) -> str:
+        return _PLATFORMS.get(platform.machine(), f"linux/{platform.machine()}")
+
+    # ------------------------------------------------------------ looking
+
+    def observe(self, artifacts: Collection[Artifact]) -> Observed:
+        with self._engine() as api:
+            listed = api.containers(all=True, filters={"label": self._own_labels()})
+            instances = {}
+            for entry in listed:
+                with contextlib.suppress(NotFound):  # removed by someone between the two calls
+                    found = _instance(api.inspect_container(entry["Id"]))
+                    instances[found.name] = found
+            images = {image["Id"] for image in api.images(all=True)}
+            existing = {network["Name"] for network in api.networks()}
+        prepared = {a.root.digest for a in artifacts if self._images.get(a.root.digest) in images}
+        segments = {name for name, network in self._networks.items() if network in existing}
+        prefix = self._network_name("")
+        segments |= {
+            name.removeprefix(prefix)
+            for name in existing
+            if name.startswith(prefix) and name.removeprefix(prefix) not in self._networks
+        }
+        return Observed(instances=instances, prepared=frozenset(prepared), segments=frozenset(segments))
+
+    def logs(self, name: str, lines: int = 50) -> Sequence[str]:
+        with self._engine() as api:
+            try:
+                data: bytes = api.logs(self._container_name(name), tail=lines)
+            except NotFound:
+                return []
+        return data[-64 * 1024 :].decode("utf-8", "replace").splitlines()
+
+    # ------------------------------------------------------------ doing
+
+    def pull(self, artifact: Artifact, blob_path: Callable[[str], Path]) -> None:
+        if artifact.media_type != OCI_MANIFEST:
+            raise MachineError("the engine takes container images only", where=artifact.media_type)
+        candidates = image_ids(artifact, blob_path)
+        with self._engine() as api:
+            image = _first_image(api, candidates)
+            if image is None:
+                self._load(api, artifact, blob_path)
+                image = _first_image(api, candidates)
+        if image is None:
+            raise MachineError("the engine took the image but does not know it", where=artifact.root.digest)
+        self._images[artifact.root.digest] = image
+        write_atomic(self._images_path, msgspec.json.encode(self._images))
+
+    def _load(self, api: Any, artifact: Artifact, blob_path: Callable[[str], Path]) -> None:
+        reading, writing = os.pipe()
+        failures: list[SluiceError | OSError] = []
+
+        def feed() -> None:
+            try:
+                with os.fdopen(writing, "wb") as out:
+                    hybrid_tar(artifact, blob_path, out)
+            except (SluiceError, OSError) as error:
+                failures.append(error)
+
+        feeder = threading.Thread(target=feed, name="image", daemon=True)
+        answered = ""
+        with os.fdopen(reading, "rb") as source:
+            feeder.start()
+            chunks = iter(lambda: source.read(1 << 20), b"")
+            url = api._url("/images/load")
+            # Not api.load_image: it has one timeout for all calls, and loading takes longer than any other.
+            response = api._post(url, data=chunks, params={"quiet": True}, stream=True, timeout=LOAD_TIMEOUT_S)
+            for line in response.iter_lines():
+                with contextlib.suppress(msgspec.MsgspecError):
+                    said = msgspec.json.decode(line, type=dict[str, Any])
+                    answered = str(said.get("error", answered))
+            status = response.status_code
+        feeder.join()
+        if failures and not isinstance(failures[0], BrokenPipeError):
+            if isinstance(failures[0], SluiceError):
+                raise failures[0]
+            raise MachineError(f"cannot read a blob: {failures[0]}", where=artifact.root.digest) from failures[0]
+        if answered or status >= 400:
+            raise MachineError(f"the engine refused the image: {answered or status}", where=artifact.root.digest)
+
+    def connect(self, segment: str) -> None:
+        name = self._networks.get(segment)
+        with self._engine() as api:
+            if name is not None:
+                raise MachineError(
+                    f"the engine has no network {name!r}",
+                    where=f"segment {segment}",
+                    remedy="make it, or correct `segments` in agent.yaml",
+                )
+            name = self._network_name(segment)
+            if not any(network["Name"] == name for network in api.networks(names=[name])):
+                labels = {LABEL + "site": self._site, LABEL + "segment": segment}
+                api.create_network(name, driver="bridge", internal=True, check_duplicate=True, labels=labels)
+
+    def start(self, instance: Wanted, run_folder: Path) -> str:
+        name = self._container_name(instance.name)
+        with self._engine() as api:
+            try:
+                found = api.inspect_container(name)
+            except NotFound:
+                found = None
+            if found is not None:
+                same = _instance(found)
+                state = found["State"]["Status"]
+                if state in ("running", "restarting", "paused"):
+                    raise MachineError("it still runs", where=instance.name)
+                unchanged = (same.release_digest, same.config_digest) == (
+                    instance.release_digest,
+                    instance.config_digest,
+                )
+                if not unchanged or state == "created":  # a half-made one may lack a network
+                    api.remove_container(name, v=True)
+                    found = None
+            if found is None:
+                self._create(api, instance, run_folder)
+            try:
+                api.start(name)
+            except APIError as error:
+                if not (self._init and "docker-init" in str(error)):
+                    raise
+                self._init = False
+                api.remove_container(name, v=True, force=True)
+                self._create(api, instance, run_folder)
+                api.start(name)
+            return _instance(api.inspect_container(name)).runtime_id
+
+    def _create(self, api: Any, instance: Wanted, run_folder: Path) -> None:
+        image = self._images.get(instance.root)
+        if image is None:
+            raise MachineError("its image was not loaded", where=instance.name)
+        resources = instance.release.resources
+        networks = [self._networks.get(segment) or self._network_name(segment) for segment in instance.segments]
+        memory = resources.memory_mb << 20
+        host = api.create_host_config(
+            read_only=True,
+            cap_drop=["ALL"],
+            security_opt=["no-new-privileges:true"],
+            privileged=False,
+            init=self._init,
+            pids_limit=resources.pids,
+            mem_limit=memory,
+            memswap_limit=memory,
+            nano_cpus=int(min(resources.cpus, self._cpus or resources.cpus) * 1e9),
+            tmpfs={"/tmp": f"rw,noexec,nosuid,nodev,mode=1777,size={resources.scratch_mb}m"},
+            mounts=[Mount(RUN_FOLDER, str(run_folder), type="bind", read_only=True)],
+            network_mode=networks[0] if networks else "none",
+            restart_policy={"Name": "unless-stopped"},
+            log_config=LogConfig(type="json-file", config={"max-size": "5m", "max-file": "2"}),
+        )
+        first = {networks[0]: api.create_endpoint_config(aliases=[instance.name])} if networks else None
+        api.create_container(
+            image,
+            name=self._container_name(instance.name),
+            hostname=instance.name,
+            user=USER,
+            environment={RUN_VARIABLE: RUN_FOLDER},
+            host_config=host,
+            networking_config=api.create_networking_config(first) if first else None,
+            labels={
+                LABEL + "site": self._site,
+                LABEL + "node": self._node,
+                LABEL + "instance": instance.name,
+                LABEL + "release-digest": instance.release_digest,
+                LABEL + "config-digest": instance.config_digest,
+                LABEL + "workload": instance.release.name,
+                LABEL + "version": instance.release.version,
+                LABEL + "generation": str(instance.facts.generation),
+                LABEL + "root": instance.root,
+            },
+        )
+        for network in networks[1:]:
+            api.connect_container_to_network(self._container_name(instance.name), network, aliases=[instance.name])
+
+    def stop(self, name: str, grace_s: float = 10.0) -> None:
+        with self._engine() as api, contextlib.suppress(NotFound):
+            api.stop(self._container_name(name), timeout=max(1, round(grace_s)))
+
+    def remove(self, name: str) -> None:
+        with self._engine() as api, contextlib.suppress(NotFound):
+            api.remove_container(self._container_name(name), v=True)
+
+    def forget_except(self, roots: Collection[str], segments: Collection[str]) -> None:
+        with self._engine() as api:
+            containers = api.containers(all=True, filters={"label": self._own_labels()})
+            used = {entry["Labels"].get(LABEL + "root", "") for entry in containers}
+            for root, image in list(self._images.items()):
+                if root in roots or root in used:
+                    continue
+                try:
+                    api.remove_image(image)
+                except NotFound:
+                    pass
+                except APIError as error:
+                    if error.status_code != 409:  # another agent of this machine runs it: its own business
+                        raise
+                del self._images[root]
+                write_atomic(self._images_path, msgspec.json.encode(self._images))
+            for network in api.networks(filters={"label": f"{LABEL}site={self._site}"}):
+                if (network.get("Labels") or {}).get(LABEL + "segment") in segments:
+                    continue
+                with contextlib.suppress(APIError):  # in use by another node of this site on the same engine
+                    api.remove_network(network["Id"])
+
+    # ------------------------------------------------------------ the engine
+
+    @contextlib.contextmanager
+    def _engine(self) -> Iterator[Any]:
+        """The engine's API; what it refuses becomes a MachineError."""
+        try:
+            with self._connecting:
+                if self._client is None:
+                    client = docker.APIClient(
+                        self._base_url, version="auto", timeout=CALL_TIMEOUT_S, num_pools=4, max_pool_size=4
+                    )
+                    about = client.info()
+                    self._version = str(about.get("ServerVersion", ""))
+                    self._cpus = int(about.get("NCPU", 0))
+                    self._client = client
+            yield self._client
+        except APIError as error:
+            raise MachineError(f"the engine refused: {error.explanation or error}", where=self._base_url) from error
+        except (DockerException, RequestException, OSError) as error:
+            self._client, self._version = None, ""
+            raise MachineError(
+                f"the engine does not answer: {_short(error)}",
+                where=self._base_url,
+                remedy="is it running, and may this user reach its socket?",
+            ) from error
+
+    def _own_labels(self) -> list[str]:
+        return [f"{LABEL}site={self._site}", f"{LABEL}node={self._node}"]
+
+    def _container_name(self, instance: str) -> str:
+        return f"sluice-{self._site}-{self._node}-{instance}"
+
+    def _network_name(self, segment: str) -> str:
+        return f"sluice-{self._site}-{segment}"
+
+
+def _first_image(api: Any, candidates: Sequence[str]) -> str | None:
+    for image in candidates:
+        with contextlib.suppress(NotFound):
+            return str(api.inspect_image(image)["Id"])
+    return None
+
+
+def _instance(found: Mapping[str, Any]) -> ObservedInstance:
+    labels: Mapping[str, str] = found["Config"]["Labels"]
+    state = found["State"]
+    phase = {"running": Phase.RUNNING, "paused": Phase.RUNNING, "restarting": Phase.RESTARTING}.get(
+        state["Status"], Phase.EXITED
+    )
+    started_ns = _nanoseconds(state.get("StartedAt", ""))
+    code = state.get("ExitCode")
+    detail = state.get("Error") or ""
+    if phase is not Phase.RUNNING and not detail and state["Status"] != "created":
+        detail = "killed: out of memory" if state.get("OOMKilled") else f"exit code {code}"
+    return ObservedInstance(
+        name=labels[LABEL + "instance"],
+        phase=phase,
+        runtime_id=f"{found['Id'][:12]}.{started_ns:x}",
+        release_digest=labels.get(LABEL + "release-digest", ""),
+        config_digest=labels.get(LABEL + "config-digest", ""),
+        workload=labels.get(LABEL + "workload", ""),
+        version=labels.get(LABEL + "version", ""),
+        generation=int(labels.get(LABEL + "generation", "0")),
+        started_ns=started_ns,
+        exit_code=code if phase is not Phase.RUNNING else None,
+        restarts=int(found.get("RestartCount", 0)),
+        detail=detail,
+    )
+
+
+def _nanoseconds(text: str) -> int:
+    """``2026-11-22T16:51:35.123456789Z`` -> ns since the epoch; 0 for the engine's "never"."""
+    match = re.match(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?Z", text)
+    if match is None or text.startswith("0001"):
+        return 0
+    seconds = int(datetime.fromisoformat(match[1]).replace(tzinfo=UTC).timestamp())
+    return seconds * 1_000_000_000 + int((match[2] or "").ljust(9, "0") or 0)
+
+
+def _short(error: BaseException) -> str:
+    return str(error).splitlines()[0][:300] if str(error) else type(error).__name__
