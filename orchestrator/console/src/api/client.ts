@@ -1,0 +1,85 @@
+// The only place that calls the operator API. Cookie session; changing calls carry the CSRF token.
+import type { Problem, Session } from "./types";
+
+export const API = "/api/v1";
+
+/** What the API answered instead of success, or that nothing answered at all (`status` 0). */
+export class ApiProblem extends Error {
+  constructor(
+    readonly status: number,
+    readonly title: string,
+    readonly detail: string,
+    readonly remedy: string,
+    readonly errors: Problem["errors"] = [],
+  ) {
+    super(detail || title);
+  }
+}
+
+let csrf = "";
+let onLoggedOut: () => void = () => {};
+
+/** Called with every session answer, and with what to do when a call finds that the session has ended. */
+export function useSession(session: Session): void {
+  csrf = session.csrfToken ?? "";
+}
+export function whenLoggedOut(act: () => void): void {
+  onLoggedOut = act;
+}
+
+async function problemOf(response: Response): Promise<ApiProblem> {
+  let body: Partial<Problem> = {};
+  try {
+    body = (await response.json()) as Partial<Problem>;
+  } catch {
+    // Not a problem document (a proxy's page, say): the status line is all there is.
+  }
+  const title = body.title ?? `${response.status} ${response.statusText}`.trim();
+  return new ApiProblem(response.status, title, body.detail ?? "", body.remedy ?? "", body.errors ?? []);
+}
+
+/** Deadline for an answer: a page that waits longer says so instead of spinning. */
+const ANSWER_MS = 15_000;
+
+async function call<T>(method: string, path: string, body?: unknown, signal?: AbortSignal): Promise<T> {
+  const headers: Record<string, string> = { Accept: "application/json" };
+  if (body !== undefined) headers["Content-Type"] = "application/json";
+  if (method !== "GET") headers["X-CSRF-Token"] = csrf;
+  const deadline = AbortSignal.timeout(ANSWER_MS);
+  let response: Response;
+  try {
+    response = await fetch(API + path, {
+      method,
+      headers,
+      credentials: "same-origin",
+      body: body === undefined ? undefined : JSON.stringify(body),
+      signal: signal ? AbortSignal.any([signal, deadline]) : deadline,
+    });
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    throw new ApiProblem(
+      0,
+      "The orchestrator does not answer",
+      deadline.aborted ? `No answer within ${ANSWER_MS / 1000} s.` : "The connection failed.",
+      "Sites go on by themselves. Check the network and the orchestrator; this page tries again.",
+    );
+  }
+  if (response.status === 401 && path !== "/session") onLoggedOut();
+  if (!response.ok) throw await problemOf(response);
+  if (response.status === 204) return undefined as T;
+  return (await response.json()) as T;
+}
+
+export const get = <T>(path: string, signal?: AbortSignal): Promise<T> => call<T>("GET", path, undefined, signal);
+export const post = <T>(path: string, body: unknown): Promise<T> => call<T>("POST", path, body);
+export const remove = <T>(path: string): Promise<T> => call<T>("DELETE", path);
+
+/** `?a=1&b=2` from the defined entries, or an empty string. */
+export function query(entries: Record<string, string | number | undefined | null>): string {
+  const search = new URLSearchParams();
+  for (const [key, value] of Object.entries(entries)) {
+    if (value !== undefined && value !== null && value !== "") search.set(key, String(value));
+  }
+  const text = search.toString();
+  return text ? `?${text}` : "";
+}

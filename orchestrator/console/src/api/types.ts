@@ -1,0 +1,28 @@
+// Short names for the shapes of the operator API. Everything comes from the generated schema; nothing is restated.
+import type { components } from "./schema";
+
+type Schemas = components["schemas"];
+
+export type About = Schemas["AboutView"];
+export type Change = Schemas["ChangeView"];
+export type Device = Schemas["DeviceView"];
+export type EnrolToken = Schemas["EnrolTokenView"];
+export type Event_ = Schemas["EventView"];
+export type Fleet = Schemas["FleetView"];
+export type FleetDiff = Schemas["FleetDiffView"];
+export type Instance = Schemas["InstanceView"];
+export type LiveValues = Schemas["LiveValues"];
+export type Node_ = Schemas["NodeView"];
+export type Problem = Schemas["ProblemDetails"];
+export type Release = Schemas["ReleaseView"];
+export type Rollout = Schemas["RolloutView"];
+export type RolloutRequest = Schemas["RolloutRequest"];
+export type Series = Schemas["SeriesView"];
+export type Session = Schemas["SessionView"];
+export type Site = Schemas["SiteView"];
+export type SiteSummary = Schemas["SiteSummary"];
+export type Sparkline = Schemas["SparklineView"];
+export type State = Schemas["StateView"];
+export type Stream = Schemas["StreamView"];
+export type Value = Schemas["ValueView"];
+export type Wave = Schemas["WaveView"];

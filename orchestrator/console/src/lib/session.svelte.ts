@@ -1,0 +1,46 @@
+// Who is logged in. Everything else of the page appears only with a session.
+import { get, post, remove, useSession, whenLoggedOut } from "../api/client";
+import type { About, Session } from "../api/types";
+import { live } from "./live.svelte";
+
+class CurrentSession {
+  view = $state.raw<Session | null>(null);
+  about = $state.raw<About | null>(null);
+  problem = $state.raw<unknown>(null);
+
+  constructor() {
+    whenLoggedOut(() => void this.load());
+    live.whenRefused = () => void this.load();
+  }
+
+  async load(): Promise<void> {
+    try {
+      await this.#take(await get<Session>("/session"));
+      this.problem = null;
+    } catch (error) {
+      this.problem = error;
+    }
+  }
+
+  async logIn(password: string): Promise<void> {
+    await this.#take(await post<Session>("/session", { user: "admin", password }));
+  }
+
+  async setUp(setupCode: string, password: string): Promise<void> {
+    await this.#take(await post<Session>("/setup", { setupCode, password }));
+  }
+
+  async logOut(): Promise<void> {
+    await remove("/session");
+    await this.load();
+  }
+
+  async #take(session: Session): Promise<void> {
+    useSession(session);
+    if (!session.authenticated) live.close();
+    this.view = session;
+    if (session.authenticated) this.about = await get<About>("/about").catch(() => this.about);
+  }
+}
+
+export const session = new CurrentSession();
