@@ -14,9 +14,6 @@ from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-
 from agent.runtimes.base import Phase, Runtime, Wanted
 from agent.runtimes.process import LOG_LIMIT_BYTES, ProcessRuntime
 from manifests.errors import MachineError
