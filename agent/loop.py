@@ -323,6 +323,7 @@ class Loop:
         """Ask, verify, stage, adopt. What cannot be reached is asked again; what is refused stays refused."""
         failures = 0
         while True:
+            asked_ns, before = self._monotonic_ns(), self.memory.desired
             try:
                 candidate = await self._parts.in_thread(
                     self._parts.trust.refresh, self._now(), self._timing.sync_wait_s
@@ -330,7 +331,9 @@ class Loop:
                 self._parts.uplink.line_is_back()
                 await self.adopt(candidate)
                 failures = 0
-                delay_s = 0.0 if self._timing.sync_wait_s else self._timing.poll_s
+                held = self._timing.sync_wait_s and self._monotonic_ns() - asked_ns > 1_000_000_000
+                # A server that answers a long poll at once with nothing new must not be asked in a circle.
+                delay_s = 0.0 if held or before != candidate else max(1.0, self._timing.poll_s)
             except UnreachableError as error:
                 failures += 1
                 delay_s = min(LONGEST_DELAY_S, FIRST_DELAY_S * 2.0 ** min(failures - 1, 10))
@@ -344,8 +347,7 @@ class Loop:
                 delay_s = TRUST_DELAY_S
                 _log.error("new instructions could not be kept", extra={"error": str(error)})
                 self.memory.adoption_fault = f"new instructions could not be kept: {error}"
-            # Even a server that answers at once must not be asked in a circle.
-            await asyncio.sleep(max(0.2, delay_s * (0.5 + 0.5 * self._jitter())))
+            await asyncio.sleep(delay_s * (0.5 + 0.5 * self._jitter()))
 
     def _refused(self, error: TrustError) -> None:
         said = f"{error.kind}: {error}"
