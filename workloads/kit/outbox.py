@@ -77,7 +77,8 @@ class Outbox:
         self._new_incarnation = new_incarnation
         self._cap_bytes = cap_bytes
         self._window_frames = window_frames
-        self._window_bytes = window_bytes
+        # Frames under way cannot be dropped: they must leave room for newer ones.
+        self._window_bytes = min(window_bytes, cap_bytes // 4)
         self._lines: dict[str, _Line] = {}
         self._bytes = 0
         self.incarnation = new_incarnation()

@@ -16,9 +16,10 @@ import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import time_ns
-from typing import Protocol, TypeVar
+from typing import Annotated, Protocol, TypeVar
 
 import msgspec
+from msgspec import Meta
 
 from manifests.errors import DocumentError, Problem
 from manifests.messages import DeviceStatus, Heartbeat, State, StreamStatus
@@ -45,7 +46,7 @@ DETAIL_MAX = 2000
 class OutboxConfig(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """What is kept in memory while the agent is away."""
 
-    cap_mb: int = 16
+    cap_mb: Annotated[int, Meta(ge=1, le=1024)] = 16
 
 
 class KitConfig(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
