@@ -246,7 +246,7 @@ class Story:
         good = proof.holds(int(stream["ackedSamples"]), stream["ackedChain"])
         require(
             good,
-            f"{name}: acknowledged {stream['ackedSamples']} samples, frame {acked}, chain {stream['ackedChain'][:12]}; "
+            f"{name}: acknowledged {stream['ackedSamples']} samples, frame {acked}, chain {stream['ackedChain'][:9]}; "
             f"stored {proof.samples}, missing {list(proof.missing)[:5]}, gaps {proof.gaps}, chain {proof.chain[:12]}",
         )
         return f"{name} {proof.samples} acknowledged samples in {acked} frames all there, hash equal"
