@@ -18,11 +18,10 @@ from orchestrator.ingest import Ingestor
 from orchestrator.live import LiveHub
 from orchestrator.metrics import Metrics
 from orchestrator.publish import Publisher
-from orchestrator.rollouts.loop import Outside, Rollouts
+from orchestrator.rollouts.loop import Rollouts
 from orchestrator.rollouts.states import RolloutStatus
 from orchestrator.settings import Settings
 from orchestrator.store import Store, events, rollouts, sites
-from orchestrator.store.events import StoredEvent
 from orchestrator.store.ingest import Taken
 from orchestrator.views import SiteReader
 
@@ -93,7 +92,7 @@ class Centre:
             self.store,
             self.publisher,
             self.reader,
-            Outside(self.live.rollout_changed, self.live.happened),
+            self.live.rollout_changed,
             now_ns=now_ns,
             offline_after_ns=settings.offline_after_ns,
             round_s=settings.round_s,
@@ -114,12 +113,10 @@ class Centre:
     def _live_reader(self, conn: Any) -> SiteReader:
         return self.reader(conn)
 
-    def tell(self, severity: Severity, kind: str, text: str, **fields: Any) -> StoredEvent:
-        """Store an event of its own and show it."""
+    def tell(self, severity: Severity, kind: str, text: str, **fields: Any) -> None:
+        """An event of its own."""
         with self.store.write() as conn:
-            event = events.add(conn, self.now_ns(), severity, kind, text, **fields)
-        self.live.happened([event])
-        return event
+            events.add(conn, self.now_ns(), severity, kind, text, **fields)
 
     def close(self) -> None:
         """After both listeners are closed."""

@@ -19,8 +19,7 @@ from pydantic import BaseModel
 
 from orchestrator import views
 from orchestrator.api import schemas
-from orchestrator.store import Store, history, rollouts, sites
-from orchestrator.store.events import StoredEvent
+from orchestrator.store import Store, events, history, rollouts, sites
 
 TICK_S = 0.5
 SWEEP_S = 5.0  # links go offline without anything arriving
@@ -54,7 +53,7 @@ class LiveHub:
         self._dirty_sites: set[str] = set()
         self._dirty_tags: dict[str, set[int]] = {}
         self._dirty_rollouts: set[int] = set()
-        self._events: list[StoredEvent] = []
+        self._last_event: int | None = None  # newest event sent
         self._last: dict[str, str] = {}  # site -> its summary as last sent
         self._closed = False
 
@@ -72,10 +71,6 @@ class LiveHub:
     def rollout_changed(self, number: int) -> None:
         with self._lock:
             self._dirty_rollouts.add(number)
-
-    def happened(self, items: Collection[StoredEvent]) -> None:
-        with self._lock:
-            self._events = [*self._events, *items][-1000:]
 
     # ------------------------------------------------------------ on the event loop
 
@@ -160,8 +155,8 @@ class LiveHub:
             self._dirty_sites.clear()
             self._dirty_tags.clear()
             self._dirty_rollouts.clear()
-            self._events = []
         self._last.clear()
+        self._last_event = None
 
     def _collect(self, chosen: frozenset[str], sweep: bool) -> list[tuple[str | None, bytes]]:
         """What to send: (only to listeners of this site, or None for all; bytes)."""
@@ -169,7 +164,6 @@ class LiveHub:
             dirty_sites, self._dirty_sites = self._dirty_sites, set()
             dirty_tags, self._dirty_tags = self._dirty_tags, {}
             dirty_rollouts, self._dirty_rollouts = self._dirty_rollouts, set()
-            happened, self._events = self._events, []
         parts: list[tuple[str | None, bytes]] = []
         with self._store.read() as conn:
             reader = self._reader(conn)
@@ -190,7 +184,11 @@ class LiveHub:
                 state = rollouts.get(conn, number)
                 if state is not None:
                     parts.append((None, message("rollout", views.rollout(state))))
-        parts.extend((None, message("event", views.event(item))) for item in happened)
+            if self._last_event is None:
+                self._last_event = max((e.id for e in events.newest(conn, limit=1)), default=0)
+            for item in events.after(conn, self._last_event):
+                self._last_event = item.id
+                parts.append((None, message("event", views.event(item))))
         return parts
 
     def _snapshot(self, chosen: frozenset[str]) -> list[bytes]:

@@ -15,31 +15,42 @@ from orchestrator.rollouts.states import RolloutStatus
 class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        made = {"registry": self.registry}
+        registry = self.registry
         self.requests = Counter(
-            "sluice_requests_total", "HTTP requests answered.", ["listener", "method", "route", "status"], **made
+            "sluice_requests_total",
+            "HTTP requests answered.",
+            ["listener", "method", "route", "status"],
+            registry=registry,
         )
         self.request_seconds = Histogram(
             "sluice_request_seconds",
             "Time to answer, long polls and event streams left out.",
             ["listener"],
             buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
-            **made,
+            registry=registry,
         )
-        self.frames = Counter("sluice_ingest_frames_total", "Frames taken into the ledger.", ["site"], **made)
-        self.duplicates = Counter("sluice_ingest_duplicates_total", "Frames that were here already.", ["site"], **made)
-        self.samples = Counter("sluice_ingest_samples_total", "Samples taken into the ledger.", ["site"], **made)
-        self.bytes = Counter("sluice_ingest_bytes_total", "Bytes of ingest requests.", ["site"], **made)
-        self.lost = Counter("sluice_lost_samples_total", "Samples that gaps and bad frames took.", ["site"], **made)
+        self.frames = Counter(
+            "sluice_ingest_frames_total", "Frames taken into the ledger.", ["site"], registry=registry
+        )
+        self.duplicates = Counter(
+            "sluice_ingest_duplicates_total", "Frames that were here already.", ["site"], registry=registry
+        )
+        self.samples = Counter(
+            "sluice_ingest_samples_total", "Samples taken into the ledger.", ["site"], registry=registry
+        )
+        self.bytes = Counter("sluice_ingest_bytes_total", "Bytes of ingest requests.", ["site"], registry=registry)
+        self.lost = Counter(
+            "sluice_lost_samples_total", "Samples that gaps and bad frames took.", ["site"], registry=registry
+        )
         self.quarantined = Counter(
-            "sluice_quarantined_frames_total", "Frames that could not be read.", ["site"], **made
+            "sluice_quarantined_frames_total", "Frames that could not be read.", ["site"], registry=registry
         )
         self.db_seconds = Histogram(
             "sluice_db_transaction_seconds",
             "Time of database transactions.",
             ["kind"],
             buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5),
-            **made,
+            registry=registry,
         )
 
     def observe_db(self, kind: str, seconds: float) -> None:

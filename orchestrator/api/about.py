@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
+
 from fastapi import APIRouter
 
-from orchestrator.api.problems import ApiError
+from orchestrator.api.access import CentreDep
 from orchestrator.api.schemas import AboutView
+from orchestrator.store import fleets
+from orchestrator.views import at
 
 router = APIRouter(tags=["about"])
 
 
 @router.get("/about")
-def read_about() -> AboutView:
-    raise ApiError(501, "not built yet")
+def read_about(centre: CentreDep) -> AboutView:
+    """Version, enterprise, start time, and where agents call."""
+    with centre.store.read() as conn:
+        fleet = fleets.get(conn, fleets.newest_number(conn))
+    return AboutView(
+        version=version("sluice"),
+        enterprise=fleet.enterprise if fleet else None,
+        started_at=at(centre.started_ns),
+        agent_url=centre.agent_url,
+    )

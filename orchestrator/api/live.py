@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
+from orchestrator.api.access import SESSION_COOKIE, CentreDep, UserDep
 from orchestrator.api.problems import ApiError, responses
 from orchestrator.api.schemas import EventView, LiveValues, RolloutView, SiteSummary
+from orchestrator.live import TooManyListenersError
 
 router = APIRouter(tags=["live"])
 
@@ -38,6 +40,22 @@ EVENT_SHAPES: dict[str, type[BaseModel]] = {
         },
     },
 )
-async def follow(site: Annotated[list[str] | None, Query()] = None) -> StreamingResponse:
+async def follow(
+    request: Request, user: UserDep, centre: CentreDep, site: Annotated[list[str] | None, Query()] = None
+) -> StreamingResponse:
     """What changes, as it changes; starts with the current state."""
-    raise ApiError(501, "not built yet")
+    session_id = request.cookies.get(SESSION_COOKIE)
+    bearer = request.headers.get("authorization", "").partition(" ")[2]
+
+    def still_allowed() -> bool:
+        if bearer:
+            return centre.access.token_user(bearer) is not None
+        return session_id is not None and centre.access.session(session_id) is not None
+
+    try:
+        parts = await centre.live.follow((site or [])[:200], still_allowed)
+    except TooManyListenersError as error:
+        raise ApiError(503, "too many screens are connected", headers={"Retry-After": "10"}) from error
+    return StreamingResponse(
+        parts, media_type="text/event-stream", headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    )

@@ -1,24 +1,33 @@
 """The operator application: ``/api/v1`` for console, CLI and programs, assembled from the routers beside this file.
 
-Every route is denied without a session or token unless it is listed in the open router below.
+Every route is denied without a session or token, except those of the access router and the few beside ``/api/v1``.
 """
 
 from __future__ import annotations
 
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, Literal
 
-from fastapi import APIRouter, Depends, FastAPI
+from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.openapi.utils import get_openapi
+from fastapi.responses import FileResponse, PlainTextResponse, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
+from starlette.types import ASGIApp
 
 from orchestrator.api import about, access, fleet, live, problems, releases, rollouts, sites
+from orchestrator.api.access import CentreDep
+from orchestrator.api.guards import BodyLimit, Counted, SecurityHeaders
+from orchestrator.centre import Centre
 
 API = "/api/v1"
+MAX_BODY_BYTES = 16 << 20  # a fleet of some thousand sites; blobs have a limit of their own
 
 
-def build_operator_app() -> FastAPI:
+def build_operator_app(centre: Centre | None = None) -> FastAPI:
+    """Without a ``centre`` only the OpenAPI document can be asked for."""
     app = FastAPI(
         title="Sluice orchestrator",
         version=version("sluice"),
@@ -27,12 +36,16 @@ def build_operator_app() -> FastAPI:
         redoc_url=None,
         openapi_url="/openapi.json",
     )
+    app.state.centre = centre
     problems.install(app)
     guarded = APIRouter(dependencies=[Depends(access.require_user)], responses=problems.responses(401, 403))
     for part in (about, sites, fleet, releases, rollouts, live):
         guarded.include_router(part.router)
     app.include_router(access.router, prefix=API)
     app.include_router(guarded, prefix=API)
+    app.include_router(_machinery())
+    if centre is not None and centre.settings.console is not None:
+        app.include_router(_console(centre.settings.console))
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -49,3 +62,54 @@ def build_operator_app() -> FastAPI:
 
     app.openapi = openapi  # type: ignore[method-assign]  # the documented way to change the document
     return app
+
+
+def guarded_operator_app(centre: Centre) -> ASGIApp:
+    """The application with its limits and headers around it, as it is served."""
+    app = build_operator_app(centre)
+    limited = BodyLimit(app, MAX_BODY_BYTES, unlimited=(f"{API}/blobs/",))
+    tls = centre.settings.operator_certificate is not None
+    counted = Counted(limited, centre.metrics, "operators", untimed={f"{API}/live", "/live"})
+    return SecurityHeaders(counted, tls=tls)
+
+
+def _machinery() -> APIRouter:
+    router = APIRouter(include_in_schema=False)
+
+    @router.get("/healthz")
+    def alive() -> PlainTextResponse:
+        return PlainTextResponse("ok\n")
+
+    @router.get("/readyz")
+    def ready(centre: CentreDep) -> PlainTextResponse:
+        if centre.stopping or not centre.store.answers():
+            return PlainTextResponse("not ready\n", 503)
+        return PlainTextResponse("ok\n")
+
+    @router.get("/metrics")
+    def metrics(centre: CentreDep) -> Response:
+        return Response(generate_latest(centre.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    return router
+
+
+def _console(folder: Path) -> APIRouter:
+    router = APIRouter(include_in_schema=False)
+    root = folder.resolve()
+
+    @router.get("/{path:path}")
+    def console(path: str, request: Request) -> Response:
+        if path == "api" or path.startswith("api/"):
+            return problems.problem(404, "nothing here")
+        try:
+            file = (root / path).resolve()
+            inside = file.is_relative_to(root) and file.is_file()
+        except (OSError, ValueError):
+            inside = False
+        if not inside:  # a page of the console: its own router takes it from here
+            return FileResponse(root / "index.html", headers={"Cache-Control": "no-cache"})
+        # File names under assets/ carry a digest of their content.
+        cache = "public, max-age=31536000, immutable" if path.startswith("assets/") else "no-cache"
+        return FileResponse(file, headers={"Cache-Control": cache})
+
+    return router

@@ -2,40 +2,87 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
+from sqlalchemy import Connection
 
-from orchestrator.api.access import UserDep
+from manifests.errors import DocumentError, Problem
+from orchestrator.api.access import CentreDep, UserDep
 from orchestrator.api.problems import ApiError, responses
 from orchestrator.api.schemas import CatalogUpload, CatalogView, ReleaseView
+from orchestrator.blobs import MAX_BLOB_BYTES, TooLargeError
+from orchestrator.store import releases, sites
+from orchestrator.views import at
 
 router = APIRouter(tags=["releases"])
 BlobHex = Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")]
 
 
 @router.get("/releases")
-def list_releases() -> list[ReleaseView]:
+def list_releases(centre: CentreDep) -> list[ReleaseView]:
     """Every release in the catalog."""
-    raise ApiError(501, "not built yet")
+    with centre.store.read() as conn:
+        return _releases(conn)
+
+
+def _releases(conn: Connection) -> list[ReleaseView]:
+    running: dict[str, set[str]] = {}
+    for node in sites.reports(conn):
+        for instance in node.report.instances:
+            running.setdefault(instance.release_digest, set()).add(node.site)
+    found = []
+    for stored in releases.listed(conn):
+        release = stored.release
+        blobs = {b.digest: b.size for a in release.artifacts for b in (a.root, *a.blobs)}
+        found.append(
+            ReleaseView(
+                name=release.name,
+                version=release.version,
+                workload_class=release.workload_class.value,
+                path=stored.path,
+                digest=stored.digest,
+                description=release.description,
+                platforms=sorted(a.platform for a in release.artifacts),
+                size_bytes=sum(blobs.values()),
+                published_at=at(stored.published_ns),
+                running_on=len(running.get(stored.digest, ())),
+            )
+        )
+    return found
 
 
 @router.get("/catalog")
-def read_catalog() -> CatalogView:
+def read_catalog(centre: CentreDep) -> CatalogView:
     """The public catalog metadata, base64, and what it lists."""
-    raise ApiError(501, "not built yet")
+    with centre.store.read() as conn:
+        files = {name: base64.b64encode(data).decode() for name, data in releases.catalog_files(conn).items()}
+        return CatalogView(files=files, releases=_releases(conn))
 
 
 @router.post("/catalog", responses=responses(422))
-def upload_catalog(body: CatalogUpload, user: UserDep) -> CatalogView:
+def upload_catalog(body: CatalogUpload, user: UserDep, centre: CentreDep) -> CatalogView:
     """Replace the catalog by a newer one that verifies."""
-    raise ApiError(501, "not built yet")
+    problems, files = [], {}
+    for name, text in body.files.items():
+        try:
+            files[name] = base64.b64decode(text, validate=True)
+        except ValueError:
+            problems.append(Problem("catalog", name[:200], "not base64"))
+    if problems:
+        raise DocumentError(problems)
+    centre.publisher.upload(files, user)
+    return read_catalog(centre)
 
 
 @router.head("/blobs/sha256/{digest}", responses=responses(404))
-def has_blob(digest: BlobHex) -> Response:
+def has_blob(digest: BlobHex, centre: CentreDep) -> Response:
     """Whether the blob is here; its size is the Content-Length."""
-    raise ApiError(501, "not built yet")
+    size = centre.blobs.size(digest)
+    if size is None:
+        raise ApiError(404, "no such blob")
+    return Response(headers={"Content-Length": str(size)})
 
 
 @router.put(
@@ -49,6 +96,14 @@ def has_blob(digest: BlobHex) -> Response:
         }
     },
 )
-async def put_blob(digest: BlobHex, request: Request, user: UserDep) -> Response:
+async def put_blob(digest: BlobHex, request: Request, user: UserDep, centre: CentreDep) -> Response:
     """Store a blob; its bytes are hashed while they are written."""
-    raise ApiError(501, "not built yet")
+    if centre.blobs.size(digest) is not None:
+        async for _ in request.stream():  # a client that is still sending must be heard out
+            pass
+        return Response(status_code=200)
+    try:
+        await centre.blobs.put(digest, request.stream())
+    except TooLargeError as error:
+        raise ApiError(413, f"a blob has at most {MAX_BLOB_BYTES} bytes") from error
+    return Response(status_code=201)

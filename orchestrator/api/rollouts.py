@@ -2,45 +2,89 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Annotated
 
-from orchestrator.api.access import UserDep
+from fastapi import APIRouter, Path
+
+from manifests.errors import DocumentError, Problem
+from manifests.load import check_documents
+from manifests.model import DesiredState, Rollout, RolloutSpec
+from orchestrator import views
+from orchestrator.api.access import CentreDep, UserDep
+from orchestrator.api.fleet import change_views
 from orchestrator.api.problems import ApiError, responses
 from orchestrator.api.schemas import ActRequest, RolloutRequest, RolloutView
+from orchestrator.rollouts.loop import ConflictError, NotThereError
+from orchestrator.rollouts.states import Abort, Pause, Resume
+from orchestrator.store import rollouts
 
 router = APIRouter(tags=["rollouts"])
+RolloutId = Annotated[int, Path(ge=1, lt=2**62)]
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    try:
+        yield
+    except NotThereError as error:
+        raise ApiError(404, str(error)) from error
+    except ConflictError as error:
+        raise ApiError(409, str(error)) from error
 
 
 @router.post("/rollouts", status_code=201, responses=responses(404, 409, 422))
-def start_rollout(body: RolloutRequest, user: UserDep) -> RolloutView:
+def start_rollout(body: RolloutRequest, user: UserDep, centre: CentreDep) -> RolloutView:
     """Start moving sites to a generation; supersedes a rollout that still runs."""
-    raise ApiError(501, "not built yet")
+    policy = RolloutSpec()
+    if body.policy is not None:
+        document = check_documents([body.policy], ["policy"])[0].document
+        if not isinstance(document, Rollout):
+            raise DocumentError([Problem("policy", "kind", "not a Rollout document")])
+        policy = document.spec
+    with _refusals():
+        state = centre.rollouts.start(policy, body.generation, user=user, why=body.reason, changes=_changes)
+    return views.rollout(state)
+
+
+def _changes(before: Mapping[str, DesiredState], after: Mapping[str, DesiredState]) -> list[dict[str, object]]:
+    return [change.model_dump(mode="json", by_alias=True) for change in change_views(before, after)]
 
 
 @router.get("/rollouts")
-def list_rollouts() -> list[RolloutView]:
+def list_rollouts(centre: CentreDep) -> list[RolloutView]:
     """Every rollout, newest first."""
-    raise ApiError(501, "not built yet")
+    with centre.store.read() as conn:
+        found = [rollouts.get(conn, number) for number in rollouts.numbers(conn)]
+    return [views.rollout(state) for state in found if state is not None]
 
 
 @router.get("/rollouts/{rollout_id}", responses=responses(404))
-def read_rollout(rollout_id: int) -> RolloutView:
-    raise ApiError(501, "not built yet")
+def read_rollout(rollout_id: RolloutId, centre: CentreDep) -> RolloutView:
+    with centre.store.read() as conn:
+        state = rollouts.get(conn, rollout_id)
+    if state is None:
+        raise ApiError(404, f"no rollout {rollout_id}")
+    return views.rollout(state)
 
 
 @router.post("/rollouts/{rollout_id}/pause", responses=responses(404, 409, 422))
-def pause_rollout(rollout_id: int, body: ActRequest, user: UserDep) -> RolloutView:
+def pause_rollout(rollout_id: RolloutId, body: ActRequest, user: UserDep, centre: CentreDep) -> RolloutView:
     """No further site is moved until it is resumed."""
-    raise ApiError(501, "not built yet")
+    with _refusals():
+        return views.rollout(centre.rollouts.act(rollout_id, Pause("Operator", body.reason), user=user))
 
 
 @router.post("/rollouts/{rollout_id}/resume", responses=responses(404, 409, 422))
-def resume_rollout(rollout_id: int, body: ActRequest, user: UserDep) -> RolloutView:
+def resume_rollout(rollout_id: RolloutId, body: ActRequest, user: UserDep, centre: CentreDep) -> RolloutView:
     """Go on; sites that failed are given a fresh chance."""
-    raise ApiError(501, "not built yet")
+    with _refusals():
+        return views.rollout(centre.rollouts.act(rollout_id, Resume(body.reason), user=user))
 
 
 @router.post("/rollouts/{rollout_id}/abort", responses=responses(404, 409, 422))
-def abort_rollout(rollout_id: int, body: ActRequest, user: UserDep) -> RolloutView:
+def abort_rollout(rollout_id: RolloutId, body: ActRequest, user: UserDep, centre: CentreDep) -> RolloutView:
     """End it here. Sites stay as they are; nothing is reverted."""
-    raise ApiError(501, "not built yet")
+    with _refusals():
+        return views.rollout(centre.rollouts.act(rollout_id, Abort("Operator", body.reason), user=user))

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 import structlog
 from anyio import to_thread
@@ -42,7 +41,6 @@ from orchestrator.rollouts.states import (
     apply,
 )
 from orchestrator.store import Store, events, fleets, rollouts, sites
-from orchestrator.store.events import StoredEvent
 from orchestrator.views import SiteReader
 
 _log = structlog.get_logger(__name__)
@@ -56,27 +54,21 @@ class ConflictError(Exception):
     """The rollout's state does not allow it; the text says why."""
 
 
-@dataclass(frozen=True)
-class Outside:
-    """What the loop tells the rest of the process, after each commit."""
-
-    rollout_changed: Callable[[int], None]
-    happened: Callable[[Sequence[StoredEvent]], None]
-
-
 class Rollouts:
+    """``changed(number)`` is called after each commit that changed a rollout."""
+
     def __init__(
         self,
         store: Store,
         publisher: Publisher,
         reader: Callable[[Connection], SiteReader],
-        outside: Outside,
+        changed: Callable[[int], None],
         *,
         now_ns: Callable[[], int],
         offline_after_ns: int,
         round_s: float,
     ) -> None:
-        self._store, self._publisher, self._reader, self._outside = store, publisher, reader, outside
+        self._store, self._publisher, self._reader, self._changed = store, publisher, reader, changed
         self._now_ns, self._offline_after_ns, self._round_s = now_ns, offline_after_ns, round_s
         self._states: dict[tuple[int, str], DesiredState | None] = {}  # generations never change: kept
 
@@ -148,7 +140,6 @@ class Rollouts:
     def _execute(self, planned: RolloutState, action: WaveAction) -> RolloutState | None:
         """Do one action in one transaction; None when the rollout is no longer what the plan was made for."""
         now_ns = self._now_ns()
-        said: list[StoredEvent] = []
         with self._store.write() as conn:
             current = rollouts.get(conn, planned.id, lock=True)
             if current != planned:
@@ -163,12 +154,10 @@ class Rollouts:
             if event is not None:
                 severity, kind, text, site = event
                 subject = f"rollout {current.id}"
-                said.append(events.add(conn, now_ns, severity, kind, text, subject=subject, site=site))
+                events.add(conn, now_ns, severity, kind, text, subject=subject, site=site)
         if isinstance(action, Assign):
             self._publisher.announce(action.site)
-        self._outside.rollout_changed(planned.id)
-        if said:
-            self._outside.happened(said)
+        self._changed(planned.id)
         return after
 
     # ------------------------------------------------------------ what operators do
@@ -178,7 +167,6 @@ class Rollouts:
     ]) -> RolloutState:  # fmt: skip
         """Start a rollout; the one that runs is superseded. Raises NotThereError, ConflictError, DocumentError."""
         now_ns = self._now_ns()
-        said: list[StoredEvent] = []
         superseded: list[int] = []
         with self._store.write() as conn:
             number = generation if generation is not None else fleets.newest_number(conn)
@@ -197,9 +185,9 @@ class Rollouts:
             before: dict[str, DesiredState] = {}
             for name in chosen:
                 told = known[name].assigned_generation
-                state = fleets.desired_state(conn, told, name) if told is not None else None
-                if state is not None:
-                    before[name] = state
+                told_state = fleets.desired_state(conn, told, name) if told is not None else None
+                if told_state is not None:
+                    before[name] = told_state
             for old in rollouts.unfinished(conn):
                 running = rollouts.get(conn, old, lock=True)
                 assert running is not None
@@ -223,10 +211,9 @@ class Rollouts:
             )
             text = f"generation {number} to {len(chosen)} sites in {len(waves)} waves: {why}"
             subject = f"rollout {state.id}"
-            said.append(events.add(conn, now_ns, Severity.INFO, "rollout-started", text, subject=subject, actor=user))
+            events.add(conn, now_ns, Severity.INFO, "rollout-started", text, subject=subject, actor=user)
         for changed in (*superseded, state.id):
-            self._outside.rollout_changed(changed)
-        self._outside.happened(said)
+            self._changed(changed)
         return state
 
     def act(self, number: int, action: Pause | Resume | Abort, *, user: str) -> RolloutState:
@@ -247,11 +234,10 @@ class Rollouts:
             rollouts.save(conn, current, after)
             word = {Pause: "paused", Resume: "resumed", Abort: "aborted"}[type(action)]
             subject = f"rollout {number}"
-            event = events.add(
+            events.add(
                 conn, now_ns, Severity.INFO, f"rollout-{word}", f"{word}: {action.detail}", subject=subject, actor=user
             )
-        self._outside.rollout_changed(number)
-        self._outside.happened([event])
+        self._changed(number)
         return after
 
 

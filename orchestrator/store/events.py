@@ -86,3 +86,9 @@ def newest(
     if before is not None:
         query = query.where(event.c.id < before)
     return [StoredEvent(**row._mapping) for row in conn.execute(query)]
+
+
+def after(conn: Connection, number: int, limit: int = 200) -> list[StoredEvent]:
+    """Events newer than ``number``, oldest first."""
+    query = select(event).where(event.c.id > number).order_by(event.c.id).limit(limit)
+    return [StoredEvent(**row._mapping) for row in conn.execute(query)]

@@ -156,6 +156,19 @@ def revoke_certificates(conn: Connection, site_name: str, node_name: str, now_ns
     return conn.execute(update(certificate).where(which).values(revoked_ns=now_ns)).rowcount
 
 
+def revoke_older(conn: Connection, site_name: str, node_name: str, serial: str, now_ns: int) -> None:
+    """A node that uses a renewed certificate needs its earlier ones no longer."""
+    mine = select(certificate.c.issued_ns).where(certificate.c.serial == serial).scalar_subquery()
+    older = and_(
+        certificate.c.site == site_name,
+        certificate.c.node == node_name,
+        certificate.c.serial != serial,
+        certificate.c.issued_ns < mine,
+        certificate.c.revoked_ns.is_(None),
+    )
+    conn.execute(update(certificate).where(older).values(revoked_ns=now_ns))
+
+
 def enrolled_nodes(conn: Connection, site_name: str | None = None) -> dict[tuple[str, str], int]:
     """(site, node) -> when its newest allowed certificate ends."""
     query = (

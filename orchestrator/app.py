@@ -1,0 +1,138 @@
+"""One orchestrator process: both listeners, the rollout loop, the live ticker, and an orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+import uvicorn
+from anyio import to_thread
+
+from orchestrator.api.agents import AgentLine
+from orchestrator.api.operator import guarded_operator_app
+from orchestrator.centre import Centre
+from orchestrator.listeners import GuardedProtocol, MutualTlsProtocol, QuietServer, agent_tls, operator_tls
+from orchestrator.settings import Settings
+
+GRACE_S = 5
+RENEW_EVERY_S = 3600.0
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Where the two listeners really are."""
+
+    agents: int
+    operators: int
+
+
+async def serve(settings: Settings, started: Callable[[Ports], None], stop: asyncio.Event) -> None:
+    """Run until ``stop`` is set. Raises MachineError or TrustError when it cannot start."""
+    loop = asyncio.get_running_loop()
+    centre = await to_thread.run_sync(Centre, settings)
+    centre.wakeups.bind(loop)
+    servers = [_agent_server(centre), _operator_server(centre)]
+    jobs = [asyncio.create_task(server.serve()) for server in servers]
+    try:
+        while not all(server.started for server in servers):
+            if any(job.done() for job in jobs):
+                raise SystemExit(3)  # uvicorn has logged why it cannot listen
+            await asyncio.sleep(0.02)
+        ports = Ports(servers[0].port, servers[1].port)
+        if settings.agent_listen.port == 0:
+            centre.agent_url = centre.agent_url.replace(":0", f":{ports.agents}")
+        code = await to_thread.run_sync(centre.access.first_start, settings.admin_password)
+        if code is not None:
+            _log.warning("no password is set yet: open the console and give this code", setup_code=code)
+        jobs += [
+            asyncio.create_task(centre.rollouts.run(stop)),
+            asyncio.create_task(centre.live.run()),
+            asyncio.create_task(_renew(centre, stop)),
+        ]
+        _log.info("serving", agents=ports.agents, operators=ports.operators, database=centre.store.engine.dialect.name)
+        started(ports)
+        await stop.wait()
+    finally:
+        centre.stopping = True
+        centre.live.close()
+        centre.wakeups.wake("")
+        for server in servers:
+            server.should_exit = True
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(asyncio.gather(*jobs, return_exceptions=True), GRACE_S + 2)
+        await to_thread.run_sync(centre.close)
+        _log.info("stopped")
+
+
+async def run(settings: Settings) -> None:
+    """As ``serve``, until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await serve(settings, lambda _ports: None, stop)
+
+
+def _agent_server(centre: Centre) -> QuietServer:
+    address = centre.settings.agent_listen
+    return QuietServer(
+        uvicorn.Config(
+            AgentLine(centre).app(),
+            host=address.host,
+            port=address.port,
+            http=MutualTlsProtocol,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,  # headers never say who calls
+            timeout_keep_alive=75,  # above the agents' report period: they keep one connection
+            timeout_graceful_shutdown=GRACE_S,
+            ssl_context_factory=agent_tls(centre.settings.keys),
+        )
+    )
+
+
+def _operator_server(centre: Centre) -> QuietServer:
+    settings = centre.settings
+    factory = None
+    if settings.operator_certificate is not None and settings.operator_key is not None:
+        factory = operator_tls(settings.operator_certificate, settings.operator_key)
+    return QuietServer(
+        uvicorn.Config(
+            guarded_operator_app(centre),
+            host=settings.operator_listen.host,
+            port=settings.operator_listen.port,
+            http=GuardedProtocol,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=30,
+            timeout_graceful_shutdown=GRACE_S,
+            ssl_context_factory=factory,
+        )
+    )
+
+
+async def _renew(centre: Centre, stop: asyncio.Event) -> None:
+    """Signs metadata again long before it ends."""
+    while not stop.is_set():
+        try:
+            renewed = await to_thread.run_sync(centre.publisher.renew)
+            if renewed:
+                _log.info("metadata signed again", sites=len(renewed))
+        except Exception:  # noqa: BLE001 - top of the loop: reported, and tried again in an hour
+            _log.exception("metadata could not be signed again")
+        try:
+            await asyncio.wait_for(stop.wait(), RENEW_EVERY_S)
+        except TimeoutError:
+            continue
