@@ -39,6 +39,7 @@ MAX_LAYERS = 127  # what overlay2 can stack
 MAX_UNPACKED_BYTES = 256 << 20  # a process archive holds Python sources
 MAX_UNPACKED_FILES = 20_000
 _CHUNK = 1 << 20
+_ODD_DOCUMENT = (ValueError, KeyError, TypeError, AttributeError, RecursionError)  # what reading strange JSON raises
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
@@ -72,7 +73,7 @@ def export_image(engine_image_tar: Path, blob_folder: Path, platform: str) -> Ar
                     with _open_member(tar, members, name, where) as layer:
                         done[diff_id] = _keep_layer(layer, str(diff_id), blob_folder, f"{where}: {name}")
                 layers.append(done[diff_id])
-    except (tarfile.TarError, zlib.error, EOFError, gzip.BadGzipFile) as error:
+    except (tarfile.TarError, zlib.error, EOFError, gzip.BadGzipFile, *_ODD_DOCUMENT) as error:
         raise _wrong(where, f"not an image as the engine saves it: {error}") from error
     except OSError as error:
         raise MachineError(f"cannot export the image: {error.strerror or error}", where=where) from error
