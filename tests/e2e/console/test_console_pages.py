@@ -1,0 +1,373 @@
+"""What people see and can do in the console, in a real browser."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.support.console_backend import PASSWORD, SETUP_CODE
+from tests.support.screenshots import log_in
+
+pytestmark = pytest.mark.browser
+
+CONSOLE = Path(__file__).resolve().parents[3] / "orchestrator" / "console"
+AXE = CONSOLE / "node_modules" / "axe-core" / "axe.min.js"
+TAG = "/sites/hamburg/tag?topic=acme/hamburg/utilities/cooling/tank-1/level"
+PAGES = ["/", "/?view=grid", "/sites/hamburg", TAG, "/rollouts", "/rollouts/7", "/events", "/releases", "/nowhere"]
+
+
+def settled(page: Page) -> None:
+    page.locator("main h1").first.wait_for()
+    expect(page.get_by_text("Live", exact=True)).to_be_visible()
+    expect(page.get_by_text(re.compile("^Asking for"))).to_have_count(0)
+
+
+def findings(page: Page) -> list[str]:
+    """What axe-core finds serious or worse, with the first place of each. Evaluated by the driver: no script enters
+    the page, whose policy would refuse it."""
+    page.evaluate(AXE.read_text())
+    found: dict[str, Any] = page.evaluate(
+        "axe.run({runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']})"
+    )
+    return [
+        f"{v['id']} ({v['impact']}): {json.dumps(v['nodes'][0]['target'])} {v['nodes'][0]['failureSummary']}"
+        for v in found["violations"]
+        if v["impact"] in {"serious", "critical", "moderate"}
+    ]
+
+
+# ---------------------------------------------------------------- getting in
+
+
+def test_a_person_logs_in_with_the_password_and_out_again(visit: Any) -> None:
+    watched = visit("/", inside=False)
+    page = watched.page
+    page.get_by_label("Password", exact=True).fill("not the password")
+    page.get_by_role("button", name="Log in", exact=True).click()
+    expect(page.get_by_role("alert")).to_contain_text("not right")
+    log_in(page, PASSWORD)
+    expect(page.get_by_role("heading", level=1)).to_be_visible()
+    page.get_by_role("button", name="Log out admin").click()
+    expect(page.get_by_role("heading", name="Log in")).to_be_visible()
+    watched.allow("401")
+
+
+def test_the_first_start_asks_for_the_setup_code_and_a_new_password(visit: Any, far: Any) -> None:
+    far.scene.password_set = False
+    watched = visit("/", inside=False)
+    page = watched.page
+    page.get_by_label("Set-up code").fill(SETUP_CODE)
+    page.get_by_label("New password", exact=False).first.fill("short")
+    page.get_by_label("New password, again").fill("short")
+    page.get_by_role("button", name="Set the password").click()
+    expect(page.get_by_role("alert")).to_contain_text("at least 10")
+    page.get_by_label("New password", exact=False).first.fill("a long enough one")
+    page.get_by_label("New password, again").fill("a long enough one")
+    page.get_by_role("button", name="Set the password").click()
+    expect(page.get_by_role("navigation", name="Pages")).to_be_visible()
+
+
+def test_a_session_that_ends_leads_back_to_the_log_in(visit: Any) -> None:
+    watched = visit("/")
+    settled(watched.page)
+    watched.page.context.clear_cookies()
+    watched.page.get_by_role("link", name="Releases").click()
+    expect(watched.page.get_by_role("heading", name="Log in")).to_be_visible()
+    watched.allow("401")
+
+
+# ---------------------------------------------------------------- every page
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_every_page_is_accessible_and_breaks_no_policy(visit: Any, far: Any, theme: str) -> None:
+    far.scene.broken = frozenset({"hamburg"})
+    far.scene.offline = frozenset({"leipzig"})
+    watched = visit("/", theme=theme)
+    page = watched.page
+    wrong = {}
+    for path in PAGES:
+        page.goto(path)
+        settled(page)
+        if found := findings(page):
+            wrong[path] = found
+    assert wrong == {}
+
+
+@pytest.mark.parametrize("width", [320, 390, 1024, 2560])
+def test_no_page_scrolls_sideways(visit: Any, far: Any, width: int) -> None:
+    far.scene.sites = 12
+    far.scene.broken = frozenset({"hamburg"})
+    far.scene.rollout = "failed"
+    page = visit("/", width=width).page
+    wide = []
+    for path in PAGES:
+        page.goto(path)
+        settled(page)
+        if page.evaluate("document.documentElement.scrollWidth") > width:
+            wide.append(path)
+    assert wide == []
+
+
+def test_the_log_in_is_accessible(visit: Any) -> None:
+    watched = visit("/", inside=False)
+    watched.page.get_by_role("heading", name="Log in").wait_for()
+    assert findings(watched.page) == []
+
+
+@pytest.mark.parametrize("path", ["/", "/sites/hamburg", "/rollouts", "/events", "/releases"])
+def test_a_failing_orchestrator_is_said_with_its_remedy_and_a_way_to_try_again(visit: Any, far: Any, path: str) -> None:
+    far.scene.failing = True
+    watched = visit(path)
+    page = watched.page
+    expect(page.get_by_role("alert").filter(has_text="The database is busy").first).to_be_visible()
+    expect(page.get_by_text("Try again in a minute.").first).to_be_visible()
+    far.scene.failing = False
+    page.get_by_role("button", name="Try again", exact=True).first.click()
+    expect(page.get_by_text("The database is busy")).to_have_count(0, timeout=20_000)
+    watched.allow("503")
+
+
+def test_an_empty_fleet_says_what_to_do_next(visit: Any, far: Any) -> None:
+    far.scene.sites = 0
+    page = visit("/").page
+    expect(page.get_by_text("sluice fleet apply")).to_be_visible()
+    for path in ["/rollouts", "/events", "/releases"]:
+        page.goto(path)
+        expect(page.locator("main .notice")).to_be_visible()
+
+
+# ---------------------------------------------------------------- the fleet
+
+
+def test_the_first_line_says_where_something_is_wrong_and_since_when(visit: Any, far: Any) -> None:
+    page = visit("/").page
+    expect(page.get_by_role("heading", level=1)).to_have_text("Everything is all right")
+    far.scene.broken = frozenset({"hamburg"})
+    expect(page.get_by_role("heading", level=1)).to_contain_text("1 of 2 sites needs attention")
+    expect(page.locator(".verdict")).to_contain_text(re.compile(r"hamburg\s+Running \(Degraded\) for 4 min"))
+    expect(page.get_by_role("row").nth(1)).to_contain_text("hamburg")
+
+
+def test_search_filter_and_sort_live_in_the_address(visit: Any, far: Any) -> None:
+    far.scene.sites = 12
+    far.scene.offline = frozenset({"bremen"})
+    page = visit("/?sort=name").page
+    settled(page)
+    page.get_by_role("searchbox").fill("bre")
+    expect(page).to_have_url(re.compile(r"q=bre"))
+    expect(page.locator(".site")).to_have_count(1)
+    page.reload()
+    expect(page.locator(".site")).to_have_count(1)
+    page.get_by_role("searchbox").fill("")
+    page.get_by_role("button", name="1 offline").click()
+    expect(page).to_have_url(re.compile(r"state=stale"))
+    expect(page.locator(".site")).to_contain_text("bremen")
+    page.get_by_role("searchbox").fill("no such plant")
+    expect(page.get_by_text("No site matches")).to_be_visible()
+
+
+def test_two_thousand_sites_are_a_grid_with_the_worst_first_and_few_elements(visit: Any, far: Any) -> None:
+    far.scene.sites = 2000
+    page = visit("/").page
+    settled(page)
+    expect(page.locator("a.cell").first).to_have_class(re.compile("alarm"))
+    page.get_by_label("Group").select_option("region")
+    expect(page.locator("h2.group").first).to_be_visible()
+    page.goto("/?view=rows&sort=name")
+    settled(page)
+    assert page.locator(".site").count() < 60
+    page.keyboard.press("End")
+    page.evaluate("scrollTo(0, document.body.scrollHeight)")
+    expect(page.get_by_role("link", name="zwickau")).to_be_visible()
+    assert page.locator(".site").count() < 60
+
+
+# ---------------------------------------------------------------- a site
+
+
+def test_values_move_without_moving_their_neighbours(visit: Any, far: Any) -> None:
+    far.scene.values_hz = 5
+    page = visit("/sites/hamburg").page
+    settled(page)
+    row = page.locator("li", has=page.get_by_role("link", name="ram position"))
+    number = row.locator(".n")
+    number.wait_for()
+    before, place = number.inner_text(), row.bounding_box()
+    expect(number).not_to_have_text(before)
+    assert row.bounding_box() == place
+    expect(row).to_contain_text("mm")
+    expect(row).to_contain_text("good")
+
+
+def test_bad_values_are_hatched_and_named_with_their_age(visit: Any, far: Any) -> None:
+    far.scene.broken = frozenset({"hamburg"})
+    page = visit("/sites/hamburg").page
+    row = page.locator("li", has=page.get_by_role("link", name="discharge pressure"))
+    expect(row).to_have_class(re.compile("hatched"))
+    expect(row).to_contain_text("bad")
+    expect(row.locator(".age")).to_have_text("4 min")
+    expect(page.get_by_label("Workloads")).to_contain_text("Failed (Unreachable)")
+    good = page.locator("li", has=page.get_by_role("link", name="oil pressure"))
+    expect(good).not_to_have_class(re.compile("hatched"))
+
+
+def test_an_offline_site_looks_stale_and_says_what_is_still_known(visit: Any, far: Any) -> None:
+    page = visit("/sites/leipzig").page
+    row = page.locator("li", has=page.get_by_role("link", name="oil pressure"))
+    expect(row).not_to_have_class(re.compile("hatched"))
+    far.scene.offline = frozenset({"leipzig"})
+    expect(row).to_have_class(re.compile("hatched"))
+    expect(row).to_contain_text("stale")
+    expect(page.get_by_role("alert")).to_contain_text("last heard of 11 min ago")
+
+
+def test_a_line_that_is_lost_freezes_the_page_and_comes_back_by_itself(visit: Any, far: Any) -> None:
+    watched = visit("/sites/hamburg")
+    page = watched.page
+    settled(page)
+    far.scene.refuse_live = True
+    expect(page.get_by_role("status").filter(has_text="Frozen since")).to_be_visible(timeout=15_000)
+    expect(page.locator("li", has=page.get_by_role("link", name="oil pressure"))).to_contain_text("stale")
+    far.scene.refuse_live = False
+    expect(page.get_by_text("Live", exact=True)).to_be_visible(timeout=20_000)
+    expect(page.locator("li", has=page.get_by_role("link", name="oil pressure"))).to_contain_text("good")
+    watched.allow("503", "ERR_INCOMPLETE_CHUNKED_ENCODING")
+
+
+def test_a_node_that_has_not_enrolled_gets_a_token_that_is_shown_once(visit: Any, far: Any) -> None:
+    far.scene.empty_site = "leipzig"
+    page = visit("/sites/leipzig").page
+    page.get_by_role("button", name="Enrol edge-1").click()
+    page.get_by_role("button", name="Make a token for edge-1").click()
+    expect(page.get_by_role("dialog")).to_contain_text("sluice agent enrol --url")
+    assert findings(page) == []
+    page.get_by_role("button", name="Close", exact=True).last.click()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    expect(page.locator("body")).not_to_contain_text("slt1_")
+
+
+def test_a_tag_opens_its_history_and_a_drag_zooms_into_the_address(visit: Any) -> None:
+    page = visit("/sites/hamburg").page
+    page.get_by_role("link", name="level", exact=True).click()
+    expect(page).to_have_url(re.compile("/tag\\?topic="))
+    over = page.locator(".u-over")
+    over.wait_for()
+    box = over.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + 50)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + 60, steps=4)
+    page.mouse.up()
+    expect(page).to_have_url(re.compile(r"from=\d+&to=\d+"))
+    page.get_by_role("button", name="Back to live").click()
+    expect(page).not_to_have_url(re.compile("from="))
+    with page.expect_download() as download:
+        page.get_by_role("link", name="CSV").click()
+    assert Path(download.value.path()).read_text().startswith("time,value")
+
+
+# ---------------------------------------------------------------- rollouts
+
+
+def test_a_rollout_shows_what_restarts_where_before_it_can_be_started(visit: Any, far: Any) -> None:
+    page = visit("/rollouts").page
+    page.get_by_role("button", name="Start a rollout").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("Restarts")
+    expect(dialog).to_contain_text("1.4.1 → 1.4.2")
+    start = dialog.get_by_role("button", name="Roll out release 13 to 1 site")
+    expect(start).to_be_disabled()
+    assert findings(page) == []
+    dialog.get_by_label("Reason").fill("Faster press values")
+    start.click()
+    expect(page).to_have_url(re.compile("/rollouts/7"))
+    assert [request.reason for request in far.plants.rollouts_started] == ["Faster press values"]
+    assert far.plants.rollouts_started[0].generation == 13
+
+
+def test_pausing_says_what_happens_and_asks_for_a_reason(visit: Any, far: Any) -> None:
+    page = visit("/rollouts/7").page
+    page.get_by_role("button", name="Pause …").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("Nothing that runs is stopped")
+    act = dialog.get_by_role("button", name="Pause rollout 7")
+    expect(act).to_be_disabled()
+    dialog.get_by_label("Reason").fill("Shift change")
+    act.click()
+    expect(page.get_by_role("button", name="Resume …")).to_be_visible()
+    assert far.plants.acts == [("pause", "Shift change")]
+
+
+def test_a_paused_rollout_says_why_and_can_be_aborted(visit: Any, far: Any) -> None:
+    far.scene.rollout = "failed"
+    page = visit("/rollouts/7").page
+    expect(page.locator("main")).to_contain_text("A person must decide")
+    page.get_by_role("button", name="Abort …").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("Nothing is reverted")
+    dialog.get_by_label("Reason").fill("Wrong release")
+    dialog.get_by_role("button", name="Abort rollout 7").click()
+    expect(page.locator("main")).to_contain_text("Aborted (By admin)")
+    assert far.plants.acts == [("abort", "Wrong release")]
+
+
+# ---------------------------------------------------------------- hands and eyes
+
+
+def test_the_keyboard_reaches_search_pages_and_help(visit: Any) -> None:
+    page = visit("/").page
+    settled(page)
+    page.keyboard.press("/")
+    expect(page.get_by_role("searchbox")).to_be_focused()
+    page.keyboard.press("Escape")
+    page.keyboard.press("g")
+    page.keyboard.press("r")
+    expect(page.get_by_role("heading", name="Rollouts")).to_be_visible()
+    page.keyboard.press("g")
+    page.keyboard.press("f")
+    expect(page).to_have_url(re.compile(r"/$"))
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog", name="Keys and signs")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+
+
+def test_the_theme_follows_the_system_until_somebody_chooses(visit: Any) -> None:
+    page = visit("/", theme="dark").page
+    settled(page)
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    page.get_by_role("button", name="Light theme").click()
+    page.reload()
+    settled(page)
+    assert page.evaluate("document.documentElement.dataset.theme") == "light"
+
+
+def test_times_are_the_sites_with_the_viewers_on_hover(visit: Any) -> None:
+    page = visit("/sites/hamburg").page
+    settled(page)
+    title = page.locator("time").first.get_attribute("title") or ""
+    assert "site time" in title
+    assert "Europe/Berlin" in title
+    assert "your time" in title
+
+
+# ---------------------------------------------------------------- what is shipped
+
+
+def test_the_first_page_stays_within_its_script_budget(built: Path) -> None:
+    import gzip
+
+    page = (built / "index.html").read_text()
+    scripts = re.findall(r'src="/([^"]+\.js)"', page)
+    assert sum(len(gzip.compress((built / name).read_bytes())) for name in scripts) < 200_000
+    assert not re.search(r"<script(?![^>]*src=)|<style|style=|https?://", page)
+
+
+def test_the_lock_names_no_address() -> None:
+    assert "://" not in (CONSOLE / "package-lock.json").read_text()

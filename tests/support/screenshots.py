@@ -1,0 +1,131 @@
+"""Pictures of the console's pages from a real Chromium: the demo's show pieces and the designers' proof.
+
+``./run screenshots`` calls ``take_screenshots`` against the demo; the console's browser tests use the same browser.
+Refuses to go on when a page is blank, logs an error or is wider than its window.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from playwright.sync_api import Browser, Page, sync_playwright
+
+#: No service of the browser's maker is asked for anything.
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+HEIGHTS = {390: 844, 1024: 768, 1440: 900, 2560: 1440}
+WIDTHS = (1440, 390)
+THEMES = ("light", "dark")
+
+
+def chromium_path() -> str | None:
+    """Where the system's Chromium is; None = there is none."""
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        if found := shutil.which(name):
+            return found
+    return None
+
+
+@contextmanager
+def browser() -> Iterator[Browser]:
+    """A Chromium of the system. Raises RuntimeError when there is none."""
+    path = chromium_path()
+    if path is None:
+        raise RuntimeError("no Chromium on this machine; remedy: ./run setup installs it")
+    with sync_playwright() as play:
+        running = play.chromium.launch(executable_path=path, args=FLAGS)
+        try:
+            yield running
+        finally:
+            running.close()
+
+
+def log_in(page: Page, password: str) -> None:
+    """Through the form, as people do."""
+    page.goto("/")
+    page.get_by_label("Password", exact=True).fill(password)
+    page.get_by_role("button", name="Log in", exact=True).click()
+    page.get_by_role("navigation", name="Pages").wait_for()
+
+
+def listen(page: Page, wrong: list[str]) -> None:
+    """Every error the page logs or throws goes to ``wrong``."""
+    page.on("console", lambda m: wrong.append(f"{page.url}: {m.text}") if m.type == "error" else None)
+    page.on("pageerror", lambda e: wrong.append(f"{page.url}: {e}"))
+
+
+def first_links(page: Page) -> dict[str, str]:
+    """The three pages of the show: fleet, the first site, the newest rollout (the list when there is none)."""
+    page.goto("/?view=rows")
+    site = page.locator("a[href^='/sites/']").first
+    site.wait_for()
+    found = {"fleet": "/", "site": site.get_attribute("href") or "/", "rollout": "/rollouts"}
+    page.goto("/rollouts")
+    page.get_by_role("heading", name="Rollouts").wait_for()
+    rollout = page.locator("main a[href^='/rollouts/']").first
+    try:
+        rollout.wait_for(timeout=5_000)
+        found["rollout"] = rollout.get_attribute("href") or "/rollouts"
+    except Exception as error:  # noqa: BLE001 - playwright's timeout class differs between versions
+        print(f"no rollout to show: {error.__class__.__name__}")
+    return found
+
+
+def take_screenshots(
+    base_url: str,
+    login: str,
+    out_dir: Path,
+    widths: tuple[int, ...] = WIDTHS,
+    themes: tuple[str, ...] = THEMES,
+    pages: dict[str, str] | None = None,
+) -> list[Path]:
+    """Pictures of ``pages`` (name -> path; default: fleet, site, rollout) as ``<name>-<width>-<theme>.png``.
+
+    ``login`` is the operator's password. Returns the files. Raises RuntimeError naming every page that logged an error,
+    broke the Content-Security-Policy or scrolls sideways.
+    """
+    out_dir.mkdir(parents=True, exist_ok=True)
+    made: list[Path] = []
+    wrong: list[str] = []
+    with browser() as running:
+        state = None
+        for theme in themes:
+            context = running.new_context(
+                base_url=base_url,
+                color_scheme="dark" if theme == "dark" else "light",
+                ignore_https_errors=True,  # the demo's own certificate authority
+                storage_state=state,
+            )
+            page = context.new_page()
+            listen(page, wrong)
+            if state is None:
+                log_in(page, login)
+                state = context.storage_state()
+                wrong.clear()  # the log-in page asks for a session it does not have yet
+            shown = pages or first_links(page)
+            for width in widths:
+                page.set_viewport_size({"width": width, "height": HEIGHTS.get(width, 900)})
+                for name, path in shown.items():
+                    page.goto(path)
+                    page.locator("main h1").first.wait_for()
+                    page.get_by_text("Live", exact=True).first.wait_for()
+                    page.wait_for_timeout(1500)  # trends and values arrive; a picture of a loading page shows nothing
+                    if page.evaluate("document.documentElement.scrollWidth") > width:
+                        wrong.append(f"{path} is wider than {width} px")
+                    file = out_dir / f"{name}-{width}-{theme}.png"
+                    page.screenshot(path=file)
+                    made.append(file)
+            context.close()
+    if wrong:
+        raise RuntimeError("pages are not right:\n" + "\n".join(wrong))
+    return made
