@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import fcntl
 import gc
 import importlib.metadata
@@ -214,8 +215,7 @@ async def _serve(config: AgentConfig, identity: Identity) -> None:
         events_loop.add_signal_handler(number, ended.set)
     await committer.start()
     await status.start()
-    gc.collect()
-    gc.freeze()  # what is imported and built by now lives as long as the process
+    _settle_memory()
     running = asyncio.create_task(loop.run())
     ending = asyncio.create_task(ended.wait())
     try:
@@ -234,6 +234,16 @@ async def _serve(config: AgentConfig, identity: Identity) -> None:
         logging.shutdown()
         # Not by returning: the long poll's thread may be held by the centre for a minute more.
         os._exit(0)
+
+
+def _settle_memory() -> None:
+    """What is imported and built by now lives as long as the process; what importing it needed goes back."""
+    import ctypes
+
+    gc.collect()
+    gc.freeze()
+    with contextlib.suppress(AttributeError, OSError):  # glibc only
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _runtime(config: AgentConfig, identity: Identity) -> Runtime:
