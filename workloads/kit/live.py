@@ -15,6 +15,7 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import lru_cache
 from time import monotonic, time_ns
 from typing import Annotated
 
@@ -56,10 +57,15 @@ class _Document(msgspec.Struct):
 _encode = msgspec.json.Encoder().encode
 
 
+@lru_cache(maxsize=64)
+def _second(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"
+
+
 def timestamp(ns: int) -> str:
     """RFC 3339, UTC, milliseconds."""
     seconds, rest = divmod(ns, 1_000_000_000)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest // 1_000_000:03d}Z"
+    return f"{_second(seconds)}.{rest // 1_000_000:03d}Z"
 
 
 def document(tag: Tag, reading: Reading) -> bytes:

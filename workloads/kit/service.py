@@ -30,6 +30,7 @@ from workloads.kit.backoff import Backoff, BackoffConfig
 from workloads.kit.batcher import Batcher, BlockConfig
 from workloads.kit.config import parse, refuse
 from workloads.kit.live import Live, LiveConfig
+from workloads.kit.memory import give_back
 from workloads.kit.outbox import Outbox
 from workloads.kit.publisher import Publisher
 from workloads.kit.samples import TagTable
@@ -107,6 +108,7 @@ class Runtime:
             self.batcher.flush()
             self.publisher.describe(STREAM, self.table.tags)
         self._declared = len(self.table.specs)
+        give_back()
 
     def changed(self) -> None:
         """A device's state has changed: let the agent know now."""
@@ -142,6 +144,7 @@ class Runtime:
         try:
             try:
                 self._source = build(self)
+                give_back()
             except DocumentError as error:
                 log.error("configuration refused", extra={"problems": [str(p) for p in error.problems]})
                 self.set_state(State.FAILED, "BadConfig", str(error))

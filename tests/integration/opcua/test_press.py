@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from asyncua.crypto.cert_gen import setup_self_signed_certificate
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from manifests.messages import State, TagType
 from manifests.model import RUN_VARIABLE
@@ -29,9 +31,11 @@ class Rig:
     folder: Path
     stack: AsyncExitStack
 
-    async def press(self) -> asyncio.subprocess.Process:
+    async def press(self, *more: str) -> asyncio.subprocess.Process:
         process = await self.stack.enter_async_context(
-            running("tests.simulators.press", "--host", "127.0.0.1", "--port", str(self.port), "--period-ms", "200")
+            running(
+                "tests.simulators.press", "--host", "127.0.0.1", "--port", str(self.port), "--period-ms", "200", *more
+            )
         )
         await wait_for_port(self.port, 40)
         return process
@@ -135,3 +139,51 @@ async def test_a_server_that_is_not_there_yet_is_reported_and_found_later(rig: R
     )
     await rig.press()
     await rig.bus.until(lambda: len(rig.bus.blocks()) >= 2, 60)
+
+
+async def test_an_encrypted_session_with_named_certificates_delivers(rig: Rig) -> None:
+    own, theirs = rig.folder / "own", rig.folder / "theirs"
+    own.mkdir()  # before anything runs
+    await setup_self_signed_certificate(
+        own / "key.pem",
+        own / "cert.der",
+        "urn:sluice:translator:opcua",
+        "localhost",
+        [ExtendedKeyUsageOID.CLIENT_AUTH],
+        {"organizationName": "Sluice tests"},
+    )
+    await rig.press("--cert-dir", str(theirs))
+    node = {"name": "counter", "node": "ns=2;s=Press.SampleCounter"}
+    security = {
+        "certificateFile": str(own / "cert.der"),
+        "privateKeyFile": str(own / "key.pem"),
+        "serverCertificateFile": str(theirs / "press.cert.der"),
+    }
+    await rig.translate(nodes=[node], security=security)
+    await rig.bus.until(lambda: len(rig.bus.blocks()) >= 3, 60)
+    assert rig.bus.samples()["counter"][-1][2] == 192
+
+
+async def test_a_server_with_another_certificate_than_the_named_one_is_not_trusted(rig: Rig) -> None:
+    folders = [rig.folder / name for name in ("own", "other")]
+    for folder in folders:
+        folder.mkdir()  # before anything runs
+        await setup_self_signed_certificate(
+            folder / "key.pem",
+            folder / "cert.der",
+            "urn:sluice:translator:opcua",
+            "localhost",
+            [ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH],
+            {"organizationName": "Sluice tests"},
+        )
+    await rig.press("--cert-dir", str(rig.folder / "theirs"))
+    security = {
+        "certificateFile": str(folders[0] / "cert.der"),
+        "privateKeyFile": str(folders[0] / "key.pem"),
+        "serverCertificateFile": str(folders[1] / "cert.der"),
+    }
+    await rig.translate(nodes=[{"name": "counter", "node": "ns=2;s=Press.SampleCounter"}], security=security)
+    await rig.bus.until(
+        lambda: any(device.reason == "Unreachable" for beat in rig.bus.heartbeats for device in beat.devices), 60
+    )
+    assert rig.bus.all_frames() == []
