@@ -21,7 +21,9 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from http.client import HTTPException
+from pathlib import Path
 from typing import Any, TypeVar
 
 import urllib3
@@ -29,7 +31,7 @@ from urllib3.connection import HTTPSConnection
 from urllib3.util import parse_url
 
 from agent.folders import disk_errors
-from agent.identity import Identity
+from agent.identity import Identity, read_certificate_end
 from manifests.errors import DocumentError, MachineError, TrustError, UnreachableError
 from manifests.messages import (
     AGENT_API,
@@ -165,6 +167,7 @@ class Channel:
     """
 
     def __init__(self, url: str, *, server_ca_pem: str, node_pem: str | None = None) -> None:
+        self._not_after: datetime | None = None
         try:
             parsed = parse_url(url)
         except urllib3.exceptions.LocationParseError as error:
@@ -186,6 +189,7 @@ class Channel:
         if node_pem is not None:
             try:
                 context.load_cert_chain(node_pem)
+                self._not_after = read_certificate_end(Path(node_pem))
             except (OSError, ValueError) as error:
                 raise MachineError(
                     f"this node's certificate cannot be used: {error}", where=node_pem, remedy="enrol again"
@@ -246,15 +250,17 @@ class Channel:
                 )
             except (urllib3.exceptions.HTTPError, HTTPException, OSError) as error:
                 raise self._mapped(error, deadline, deadline_s) from error
-            complete = False
+            answer = Answer(self, response, deadline, deadline_s)
             try:
                 if 300 <= response.status < 400:
                     what = "the orchestrator's address answers with a redirect"
                     raise TrustError(what, kind="redirect", where=self.where)
-                yield Answer(self, response, deadline, deadline_s)
-                complete = response.length_remaining == 0
+                if not answer.header("Content-Length") and not answer.header("Transfer-Encoding"):
+                    # A line cut inside the headers looks just like this; taken as empty it would raise a false alarm.
+                    raise UnreachableError("no answer: cut inside its headers", where=self.where)
+                yield answer
             finally:
-                if complete:
+                if answer.complete:
                     response.release_conn()
                 else:
                     response.close()  # never reuse a line with unread bytes on it
@@ -273,9 +279,14 @@ class Channel:
         reason = (tls.reason or "") if tls is not None else ""
         if "PROTOCOL_VERSION" in reason or reason in ("UNSUPPORTED_PROTOCOL", "WRONG_VERSION_NUMBER", "HTTP_REQUEST"):
             return TrustError(f"the server does not speak TLS 1.3 ({reason})", kind="tls", where=self.where)
-        if "ALERT" in reason and ("CERTIFICATE" in reason or "CA" in reason.split("_") or "ACCESS" in reason):
+        alert = "ALERT" in reason and any(word in reason for word in ("CERTIFICATE", "UNKNOWN_CA", "ACCESS"))
+        # A server that refuses the certificate may cut the line before its alert arrives.
+        cut = tls is not None or isinstance(error, urllib3.exceptions.ProtocolError)
+        expired = cut and self._not_after is not None and datetime.now(UTC) > self._not_after
+        if alert or expired:
+            why = f"expired at {self._not_after:%Y-%m-%d %H:%M} UTC" if expired else reason
             return TrustError(
-                f"the server does not take this node's certificate ({reason})",
+                f"the server does not take this node's certificate ({why})",
                 kind="client-certificate",
                 where=self.where,
                 remedy="have a new token made for this site and enrol again; workloads keep running",
@@ -303,6 +314,7 @@ class Answer:
         self._deadline = deadline
         self._deadline_s = deadline_s
         self.status = response.status
+        self.complete = False
 
     def header(self, name: str) -> str:
         return self._response.headers.get(name, "")
@@ -317,6 +329,7 @@ class Answer:
                 what = f"no complete answer within {self._deadline_s:g} s"
                 raise UnreachableError(what, where=self._channel.where)
             if not chunk:
+                self.complete = True
                 return
             yield chunk
 

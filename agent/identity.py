@@ -54,9 +54,18 @@ class Identity:
         return now >= self._times()[0] + timedelta(days=pki.RENEW_AFTER_DAYS)
 
     def _times(self) -> tuple[datetime, datetime]:
-        with disk_errors("cannot read the certificate", self.node_pem):
-            data = self.node_pem.read_bytes()
-        return pki.certificate_times(data[data.find(b"-----BEGIN CERTIFICATE-----") :])
+        return _read_times(self.node_pem)
+
+
+def read_certificate_end(node_pem: Path) -> datetime:
+    """``not_after`` of a ``node.pem``. Raises MachineError, TrustError."""
+    return _read_times(node_pem)[1]
+
+
+def _read_times(node_pem: Path) -> tuple[datetime, datetime]:
+    with disk_errors("cannot read the certificate", node_pem):
+        data = node_pem.read_bytes()
+    return pki.certificate_times(data[data.find(b"-----BEGIN CERTIFICATE-----") :])
 
 
 def is_enrolled(state_folder: Path) -> bool:

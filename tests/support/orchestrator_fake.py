@@ -306,11 +306,12 @@ class _Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", port), Handler)
 
     def finish_request(self, request: Any, client_address: Any) -> None:
+        request.settimeout(30)
+        line = self.tls_context.wrap_socket(request, server_side=True, do_handshake_on_connect=False)
         try:
-            request.settimeout(30)
-            line = self.tls_context.wrap_socket(request, server_side=True)
+            line.do_handshake()
         except OSError:
-            request.close()
+            _linger(line)
             return
         self.lines.add(line)
         try:
@@ -327,6 +328,16 @@ class _Server(ThreadingHTTPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         pass  # lines that are cut are what this server is for
+
+
+def _linger(line: socket.socket) -> None:
+    """Close so that the TLS alert arrives: unread bytes at closing would reset the line and lose it."""
+    with contextlib.suppress(OSError):
+        socket.socket.shutdown(line, socket.SHUT_WR)
+        line.settimeout(1)
+        while socket.socket.recv(line, 4096):
+            pass
+    line.close()
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -474,13 +485,13 @@ def hang(released: threading.Event) -> Fault:
 
 
 def endless(released: threading.Event) -> Fault:
-    """A body without length and without end."""
+    """A body without end."""
 
     def fault(handler: Handler) -> bool:
         handler.close_connection = True
-        handler.wfile.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
         while not released.is_set():
-            handler.wfile.write(bytes(65536))
+            handler.wfile.write(b"10000\r\n" + bytes(0x10000) + b"\r\n")
         return True
 
     return fault
