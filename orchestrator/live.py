@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import structlog
 from anyio import to_thread
 from pydantic import BaseModel
+from sqlalchemy import Connection
 
 from orchestrator import views
 from orchestrator.api import schemas
@@ -184,16 +185,22 @@ class LiveHub:
                 state = rollouts.get(conn, number)
                 if state is not None:
                     parts.append((None, message("rollout", views.rollout(state))))
-            if self._last_event is None:
-                self._last_event = max((e.id for e in events.newest(conn, limit=1)), default=0)
-            for item in events.after(conn, self._last_event):
+            for item in events.after(conn, self._note_last_event(conn)):
                 self._last_event = item.id
                 parts.append((None, message("event", views.event(item))))
         return parts
 
+    def _note_last_event(self, conn: Connection) -> int:
+        """Where live events begin: with the first listener's own start, not with the first tick after it."""
+        with self._lock:
+            if self._last_event is None:
+                self._last_event = max((e.id for e in events.newest(conn, limit=1)), default=0)
+            return self._last_event
+
     def _snapshot(self, chosen: frozenset[str]) -> list[bytes]:
         parts: list[bytes] = []
         with self._store.read() as conn:
+            self._note_last_event(conn)
             reader = self._reader(conn)
             parts.extend(message("site", reader.summary(stored)) for stored in sites.listed(conn))
             for name in sorted(chosen):

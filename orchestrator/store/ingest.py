@@ -236,7 +236,7 @@ class _Stream:
 
 def _tag_map(conn: Connection, stream_id: int) -> _TagMap:
     query = select(stream_tag.c.number, stream_tag.c.tag_id).where(stream_tag.c.stream_id == stream_id)
-    latest = dict(conn.execute(query.order_by(stream_tag.c.from_seq)).tuples().all())
+    latest: dict[int, int] = {row[0]: row[1] for row in conn.execute(query.order_by(stream_tag.c.from_seq))}
     numbers = np.array(sorted(latest), np.int64)
     return _TagMap(numbers, np.array([latest[n] for n in numbers.tolist()], np.int64))
 
@@ -261,7 +261,7 @@ def _put_tags(conn: Connection, site: str, instance: str, tags: Sequence[Tag]) -
     )
     wanted = {t.topic for t in tags}
     query = select(tag.c.topic, tag.c.id).where(tag.c.site == site)
-    return {topic: number for topic, number in conn.execute(query).tuples() if topic in wanted}
+    return {topic: number for topic, number in conn.execute(query) if topic in wanted}
 
 
 def _put_last_values(conn: Connection, newest: dict[int, dict[str, Any]], now_ns: int) -> None:
