@@ -22,6 +22,8 @@ FILE_NAME = "buffer.sqlite"
 RESERVE_NAME = "buffer.reserve"
 # Deleting needs room for the write-ahead log when the disk is full: the log of one trimming round plus a checkpoint.
 RESERVE_BYTES = 2 << 20
+LOG_BYTES = 1 << 20
+ROOM_BYTES = 64 << 10  # dropped at once on a full disk, so that not every frame has to fight for its place
 PAGE_BYTES = 4096
 ROW_BYTES = 128  # row header, index entry and their share of inner pages
 OLD_LIFE_NS = 3600 * 1_000_000_000  # a silent producer may come back after a network or engine hiccup
@@ -93,6 +95,7 @@ class Buffer:
         self._path = folder / FILE_NAME
         self._reserve = folder / RESERVE_NAME
         self._lives: dict[tuple[str, str], Life] = {}
+        self._tight_cap: int | None = None
         try:
             self._db = self._open()
         except sqlite3.DatabaseError as error:
@@ -203,8 +206,9 @@ class Buffer:
     # ------------------------------------------------------------ dropping, counted
 
     def _room_for(self, size: int, touched: dict[int, Life]) -> Refusal | None:
-        while self._bytes() + size > self.cap_bytes:
-            if not self._drop_some(self._bytes() + size - self.cap_bytes, touched):
+        cap = self.cap_bytes if self._tight_cap is None else min(self.cap_bytes, self._tight_cap)
+        while self._bytes() + size > cap:
+            if not self._drop_some(self._bytes() + size - cap, touched):
                 return Refusal("the buffer is full of what must not be dropped", retryable=True)
         return None
 
@@ -351,26 +355,32 @@ class Buffer:
         A mark above ours: the centre remembers more than a damaged buffer does, so ours moves up. A mark below what
         is still held: the centre lost some; what is gone here too becomes a gap, so that the rest can follow.
         """
-        gone = 0
         try:
-            with self._db:
-                self._db.execute("BEGIN IMMEDIATE")
-                touched = []
-                for mark in marks:
-                    life = self._lives.get((mark.stream, mark.incarnation))
-                    if life is not None:
-                        gone += self._confirm(life, mark.seq, now_ns)
-                        touched.append(life)
-                self._save(touched)
+            gone = self._confirm_all(marks, now_ns)
         except sqlite3.Error as error:
             self._load()
             if not _is_full(error):
                 raise
             self._free_reserve()
-            return 0
+            self._db.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
+            gone = self._confirm_all(marks, now_ns)
         finally:
             self._keep_reserve()
-        self._shrink()
+        if self._tight_cap is None:  # else its free pages are the only room there is
+            self._shrink()
+        return gone
+
+    def _confirm_all(self, marks: Sequence[StreamMark], now_ns: int) -> int:
+        gone = 0
+        with self._db:
+            self._db.execute("BEGIN IMMEDIATE")
+            touched = []
+            for mark in marks:
+                life = self._lives.get((mark.stream, mark.incarnation))
+                if life is not None:
+                    gone += self._confirm(life, mark.seq, now_ns)
+                    touched.append(life)
+            self._save(touched)
         return gone
 
     def _confirm(self, life: Life, seq: int, now_ns: int) -> int:
@@ -465,7 +475,9 @@ class Buffer:
             db.execute("PRAGMA auto_vacuum=INCREMENTAL")
             db.execute("PRAGMA journal_mode=WAL")
             db.execute("PRAGMA synchronous=FULL")
-            db.execute(f"PRAGMA journal_size_limit={4 << 20}")
+            # A log of 1 MB: what a checkpoint needs on a full disk must fit into the reserve.
+            db.execute(f"PRAGMA wal_autocheckpoint={LOG_BYTES // PAGE_BYTES}")
+            db.execute(f"PRAGMA journal_size_limit={LOG_BYTES}")
             db.execute("PRAGMA cache_size=-1024")
             if not db.execute("SELECT 1 FROM sqlite_master WHERE name='dropped'").fetchone():
                 db.executescript("BEGIN IMMEDIATE;" + _SCHEMA + "COMMIT;")
@@ -501,38 +513,56 @@ class Buffer:
         """Give pages back a few at a time, so that no call takes long and the file follows what it holds."""
         (free,) = self._db.execute("PRAGMA freelist_count").fetchone()
         if free > 256:  # 1 MB of free pages is kept for the next frames
-            self._db.executescript("PRAGMA incremental_vacuum(512)")  # not execute(): that makes one step only
+            try:
+                self._db.executescript("PRAGMA incremental_vacuum(256)")  # not execute(): that makes one step only
+            except sqlite3.OperationalError as error:
+                if not _is_full(error):
+                    raise
+                self._load()  # no room to move pages: they are free inside the file all the same
 
     def _make_room_on_full_disk(self, needed: int) -> None:
-        """The reserve is given up so that dropping the oldest samples can be written down, and taken back after."""
+        """Give up the reserve, so that the log can be moved into the file and drops be written down.
+
+        From then on the file must not grow: what it may hold is capped below what it holds now, until the disk has
+        room again (``_keep_reserve``). The log keeps its size: its own room is what makes the next commit possible.
+        """
         self._free_reserve()
+        goal = max(0, self._bytes() - 2 * needed - max(ROOM_BYTES, min(RESERVE_BYTES, self._bytes()) // 4))
         try:
-            with self._db:
-                self._db.execute("BEGIN IMMEDIATE")
-                touched: dict[int, Life] = {}
-                goal = self._bytes() - max(needed * 2, RESERVE_BYTES)
-                while self._bytes() > max(goal, 0) and self._drop_some(self._bytes() - goal, touched):
-                    pass
-                self._save(touched.values())
-            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            self._db.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
+            more = True
+            while more and self._bytes() > goal:
+                with self._db:
+                    self._db.execute("BEGIN IMMEDIATE")
+                    touched: dict[int, Life] = {}
+                    more = self._drop_some(self._bytes() - goal, touched)
+                    self._save(touched.values())
+                self._db.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
         except sqlite3.OperationalError as error:
             self._load()
             if not _is_full(error):
                 raise
+        self._tight_cap = self._bytes() + needed
 
     def _free_reserve(self) -> None:
         self._reserve.unlink(missing_ok=True)
 
     def _keep_reserve(self) -> None:
+        if self._tight_cap is not None:
+            disk = os.statvfs(self._folder)
+            if disk.f_bavail * disk.f_frsize > 4 * RESERVE_BYTES:
+                self._tight_cap = None
         if self._reserve.exists():
             return
         partial = self._reserve.with_suffix(".partial")
-        try:
-            with partial.open("wb") as file:
-                os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
-            partial.replace(self._reserve)
-        except OSError:
-            partial.unlink(missing_ok=True)  # no room yet: the next confirmation tries again
+        for size in (RESERVE_BYTES, RESERVE_BYTES // 2, RESERVE_BYTES // 4):
+            try:
+                with partial.open("wb") as file:
+                    os.posix_fallocate(file.fileno(), 0, size)
+                partial.replace(self._reserve)
+                return
+            except OSError:
+                partial.unlink(missing_ok=True)  # less, or none at all until the next confirmation
 
 
 def _refusal(frame: Frame, taken: int) -> Refusal | None:
