@@ -135,7 +135,7 @@ class BusServer:
             if isinstance(message, Heartbeat):
                 self.heartbeats.append(message)
             elif isinstance(message, Publish):
-                answer = self._take(message.frame)
+                answer = self._unannounced(hello, message.frame) or self._take(message.frame)
                 if self.drop_after is not None:
                     self.drop_after -= 1
                     if self.drop_after < 0:
@@ -146,6 +146,11 @@ class BusServer:
                     write_message(writer, answer)
             async with self._changed:
                 self._changed.notify_all()
+
+    def _unannounced(self, hello: Hello, frame: Frame) -> Refused | None:
+        if frame.stream in hello.streams:
+            return None
+        return Refused(stream=frame.stream, seq=frame.seq, what="was not announced", retryable=False)
 
     def _take(self, frame: Frame) -> Ack | Refused | None:
         refusal = self.refuse(frame)

@@ -32,9 +32,22 @@ def encode_descriptor(tags: tuple[Tag, ...]) -> bytes:
 
 
 class Publisher:
-    """``heartbeat`` builds the Heartbeat of the moment: asked every 5 s and after ``changed``."""
+    """``heartbeat`` builds the Heartbeat of the moment: asked every 5 s and after ``changed``.
 
-    def __init__(self, socket_path: Path, outbox: Outbox, backoff: Backoff, heartbeat: Callable[[], Heartbeat]) -> None:
+    ``streams`` are announced to the agent from the first connection on, before their tags are known: an agent takes
+    frames of announced streams only, and a server's tags may take long to browse.
+    """
+
+    def __init__(
+        self,
+        socket_path: Path,
+        outbox: Outbox,
+        backoff: Backoff,
+        heartbeat: Callable[[], Heartbeat],
+        *,
+        streams: tuple[str, ...] = (),
+    ) -> None:
+        self._announced = streams
         self._socket_path = socket_path
         self._outbox = outbox
         self._backoff = backoff
@@ -106,10 +119,9 @@ class Publisher:
     async def _converse(self) -> None:
         reader, writer = await asyncio.open_unix_connection(str(self._socket_path))
         try:
-            write_message(
-                writer,
-                Hello(protocol=PROTOCOL, incarnation=self._outbox.incarnation, streams=self._outbox.streams),
-            )
+            streams = tuple(dict.fromkeys((*self._announced, *self._outbox.streams)))
+            hello = Hello(protocol=PROTOCOL, incarnation=self._outbox.incarnation, streams=streams)
+            write_message(writer, hello)
             await writer.drain()
             welcome = await asyncio.wait_for(read_message(reader, Downward), WELCOME_TIMEOUT_S)
             if not isinstance(welcome, Welcome):

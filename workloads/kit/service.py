@@ -81,7 +81,7 @@ class Runtime:
         self._source: Source | None = None
         self._outbox = Outbox(lambda: secrets.token_hex(8), cap_bytes=config.outbox.cap_mb << 20)
         bus_backoff = Backoff(BUS_BACKOFF, random.random)
-        self.publisher = Publisher(socket_path, self._outbox, bus_backoff, self._heartbeat)
+        self.publisher = Publisher(socket_path, self._outbox, bus_backoff, self._heartbeat, streams=(STREAM,))
         self.live: Live | None = None
         if config.live is not None:
             self.live = Live(
