@@ -44,11 +44,14 @@ def swap_folder(folder: Path, place: Path) -> None:
     """Make ``place`` lead to ``folder`` (from ``new_folder``) and remove what it led to before. Raises OSError."""
     sync_tree(folder)
     old = place.resolve() if place.is_symlink() else None
+    if place.is_dir() and old is None:  # copied back from a backup that followed links
+        old = place.with_name(f".{place.name}.{secrets.token_hex(6)}").absolute()
+        place.rename(old)
     link = place.with_name(f".{place.name}.link.{secrets.token_hex(4)}")
     link.symlink_to(folder.name)
     link.replace(place)
     sync_folder(place.parent)
-    if old is not None and old.parent == place.parent.resolve() and old.name.startswith(f".{place.name}."):
+    if old is not None and old.parent.resolve() == place.parent.resolve() and old.name.startswith(f".{place.name}."):
         shutil.rmtree(old, ignore_errors=True)
 
 

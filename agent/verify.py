@@ -181,18 +181,20 @@ class TrustStore:
             wait_s=wait_s,
         )
         reply = client.sync(request, _left(end))
-        if held is not None and not reply.catalog and not reply.director:
+        check_names(reply.catalog)
+        check_names(reply.director)
+        new_catalog = {name: data for name, data in reply.catalog.items() if have.catalog.get(name) != data}
+        new_director = {name: data for name, data in reply.director.items() if have.director.get(name) != data}
+        if held is not None and not new_catalog and not new_director:
             verified = self._verify(have, now, held.state)  # nothing new: is it still fresh?
             self._adopt_versions(verified, now)
             return verified.state
-        check_names(reply.catalog)
-        check_names(reply.director)
         with disk_errors("cannot verify the instructions", self._folder), self._scratch() as scratch:
             identity = self._identity
             director = _run_client(
-                scratch / "director", identity.director_root, have.director, reply.director, identity.site
+                scratch / "director", identity.director_root, have.director, new_director, identity.site
             )
-            catalog = _run_client(scratch / "catalog", identity.catalog_root, have.catalog, reply.catalog, None)
+            catalog = _run_client(scratch / "catalog", identity.catalog_root, have.catalog, new_catalog, None)
         releases = self._releases(client, director, catalog, have.releases, now, end)
         with self._locked():
             verified = self._verify(_Kept(catalog, director, releases), now, held.state if held else None)

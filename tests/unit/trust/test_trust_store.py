@@ -67,6 +67,14 @@ def test_an_unchanged_site_is_asked_about_with_its_versions_and_nothing_is_rewri
     assert (plant.state / "trust" / "accepted").resolve() == before
 
 
+def test_an_answer_that_repeats_what_is_held_is_no_news(plant: Plant) -> None:
+    before = (plant.state / "trust" / "accepted").resolve()
+    stamp = plant.far.catalog["timestamp.json"]
+    offer(plant, director=dict(plant.far.directors["hamburg"]), catalog={"timestamp.json": stamp})
+    assert plant.store.refresh(plant.source, plant.now) == plant.good
+    assert (plant.state / "trust" / "accepted").resolve() == before  # no wear on the flash
+
+
 def test_a_timestamp_signed_again_is_taken_without_a_change(plant: Plant) -> None:
     plant.assign(1)
     assert plant.store.refresh(plant.source, plant.now) == plant.good
