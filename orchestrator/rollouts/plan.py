@@ -88,17 +88,11 @@ def _running(rollout: RolloutState, reports: Mapping[str, SiteReport], now_ns: i
         return [*actions, _stop(rollout, wave.name, wave.detail)]
     if wave.status is WaveStatus.PENDING:
         return [*actions, StartWave(number)]
-    steps = _sites(wave, rollout, reports, now_ns)
-    if steps:
-        return [*actions, *steps]
     verdict = _verdict(rollout, number)
-    match verdict:
-        case FailWave(_, detail):
-            return [*actions, verdict, _stop(rollout, wave.name, detail)]
-        case Wait(reason, detail) if (rollout.reason, rollout.detail) == (reason, detail):
-            return actions or [verdict]
-        case _:
-            return [*actions, verdict]
+    if isinstance(verdict, FailWave):  # before anything else: no further site is moved once the wave cannot pass
+        return [*actions, verdict, _stop(rollout, wave.name, verdict.detail)]
+    steps = _sites(wave, rollout, reports, now_ns)
+    return [*actions, *steps] if steps else [*actions, verdict]
 
 
 def _stop(rollout: RolloutState, wave: str, detail: str) -> WaveAction:
@@ -154,7 +148,7 @@ def _site(state: SiteState, report: SiteReport, rollout: RolloutState, now_ns: i
 
 
 def _verdict(rollout: RolloutState, number: int) -> WaveAction:
-    """A wave in which no site has a step to take: over, failed, or waiting."""
+    """What the wave's sites mean for the wave: it failed, it passed, or it waits."""
     wave = rollout.waves[number]
     online = len(wave.sites) - wave.count(SitePhase.OFFLINE)
     passed = wave.count(SitePhase.PASSED)

@@ -91,6 +91,8 @@ SITE_TABLE: Mapping[tuple[SitePhase, SiteEvent], SitePhase] = {
     (SitePhase.SOAKING, SiteEvent.LOSE): SitePhase.OFFLINE,
     (SitePhase.OFFLINE, SiteEvent.RETURN): SitePhase.PENDING,
     (SitePhase.FAILED, SiteEvent.RETRY): SitePhase.PENDING,
+    (SitePhase.MOVING, SiteEvent.RETRY): SitePhase.MOVING,
+    (SitePhase.SOAKING, SiteEvent.RETRY): SitePhase.MOVING,
 }
 
 IN_MOTION = frozenset({SitePhase.MOVING, SitePhase.SOAKING})
@@ -341,13 +343,17 @@ def _replace_site(rollout: RolloutState, site: str, change: Callable[[SiteState]
 
 
 def _resume(rollout: RolloutState, now_ns: int) -> RolloutState:
+    """Nobody watched while it was paused: sites in motion soak from the start and have their whole time again."""
     for number, wave in enumerate(rollout.waves):
-        if wave.status is not WaveStatus.FAILED:
-            continue
-        rollout = _wave(rollout, number, WaveEvent.RETRY, "Ok", "", now_ns)
+        failed = wave.status is WaveStatus.FAILED
+        if failed:
+            rollout = _wave(rollout, number, WaveEvent.RETRY, "Ok", "", now_ns)
         for state in wave.sites:
-            if state.phase is SitePhase.FAILED:
-                phase = _next(SITE_TABLE, state.phase, SiteEvent.RETRY)
-                fresh = replace(state, phase=phase, reason="Retry", detail="", since_ns=now_ns)
-                rollout = _replace_site(rollout, state.site, lambda _old, fresh=fresh: fresh)  # type: ignore[misc]
+            if state.phase in IN_MOTION or (failed and state.phase is SitePhase.FAILED):
+                rollout = _replace_site(rollout, state.site, lambda old: _retry(old, now_ns))
     return rollout
+
+
+def _retry(state: SiteState, now_ns: int) -> SiteState:
+    phase = _next(SITE_TABLE, state.phase, SiteEvent.RETRY)
+    return replace(state, phase=phase, reason="Retry", detail="", since_ns=now_ns, moving_ns=now_ns)
