@@ -9,7 +9,7 @@ instances in ``custom``.
 Signers: the command line (catalog), the orchestrator (director, catalog timestamp). Checkers: the orchestrator before
 it takes an upload, the agent at boot. The agent's refresh is ``tuf.ngclient``'s, not ours (``agent.verify``). Only
 ``tuf.api`` is used: ``tuf.repository`` is outside its stable interface. Nothing here touches a disk but
-``CatalogEditor.open``, and nothing reads a clock.
+a ``CatalogEditor`` that was opened from one, and nothing reads a clock.
 """
 
 from __future__ import annotations
@@ -281,8 +281,8 @@ class CatalogEntry:
 class CatalogEditor:
     """The offline side of the catalog: add releases, then sign targets and snapshot anew.
 
-    It signs on only what its own keys signed before, and never an older state than it last signed: public metadata
-    comes back from the orchestrator, which is not trusted with it.
+    It signs on only what its own keys signed before, and never an older state than it last signed: public metadata may
+    come back from the orchestrator, which is not trusted with it.
     """
 
     def __init__(
@@ -292,7 +292,7 @@ class CatalogEditor:
         self.root = root
         self._targets_key = targets_key
         self._snapshot_key = snapshot_key
-        self._floor: Path | None = None
+        self._kept: Path | None = None
 
     @classmethod
     def new(cls, root: bytes, *, targets_key: Ed25519PrivateKey, snapshot_key: Ed25519PrivateKey) -> CatalogEditor:
@@ -305,29 +305,25 @@ class CatalogEditor:
     def open(cls, folder: Path, offline_keys_folder: Path, passphrase: str | None = None) -> CatalogEditor:
         """``folder``: public metadata (``N.root.json``, ``N.snapshot.json``, ``N.targets.json``), newest wins.
 
-        Raises TrustError when the metadata is not signed by the roots in the offline folder or older than what was
-        signed here last; MachineError when files cannot be read.
+        What was signed here last is kept in the offline folder too: whoever hands back an older catalog, or lost the
+        upload, changes nothing. Raises TrustError when the metadata does not descend from the offline folder's root;
+        MachineError when files cannot be read.
         """
         from manifests import keys  # keys.init_keys makes the first catalog with this class
 
         targets_key = keys.load_signing_key(offline_keys_folder / "catalog-targets.pem", passphrase)
         snapshot_key = keys.load_signing_key(offline_keys_folder / "catalog-snapshot.pem", passphrase)
+        kept = offline_keys_folder / "catalog"
         try:
             root = (offline_keys_folder / "catalog.root.json").read_bytes()
-            files = {path.name: path.read_bytes() for path in folder.iterdir() if _FILE.fullmatch(path.name)}
+            places = [place for place in (folder, kept) if place == folder or place.is_dir()]
+            found = [path for place in places for path in place.iterdir() if _FILE.fullmatch(path.name)]
+            files = {path.name: path.read_bytes() for path in found if path.name != "timestamp.json"}
         except OSError as error:
             raise MachineError(f"cannot read the catalog: {error.strerror}", where=str(error.filename)) from error
-        files.pop("timestamp.json", None)
         verified = verify_repository(root, files, now=None, timestamp=False)
         editor = cls(verified.targets, verified.root_bytes, targets_key=targets_key, snapshot_key=snapshot_key)
-        editor._floor = offline_keys_folder / "catalog-version.json"
-        if verified.targets.version < editor._last_signed():
-            raise TrustError(
-                f"this catalog has version {verified.targets.version}, but version {editor._last_signed()} was signed",
-                kind="rollback",
-                where=str(folder),
-                remedy="fetch the newest catalog metadata from the orchestrator",
-            )
+        editor._kept = kept
         return editor
 
     @property
@@ -374,17 +370,23 @@ class CatalogEditor:
             f"{version}.targets.json": targets_data,
             f"{version}.snapshot.json": _sign(snapshot, [self._snapshot_key], now),
         }
-        if self._floor is not None:
-            self._floor.write_text(json.dumps({"version": version}) + "\n", encoding="utf-8")
+        if self._kept is not None:
+            self._keep(self._kept, files)
         return files
 
-    def _last_signed(self) -> int:
-        if self._floor is None or not self._floor.exists():
-            return 0
+    def _keep(self, place: Path, files: Mapping[str, bytes]) -> None:
+        """Targets before snapshot: the newest snapshot is what says how far we are."""
         try:
-            return int(json.loads(self._floor.read_text(encoding="utf-8"))["version"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise MachineError(f"cannot read: {error}", where=str(self._floor), remedy="restore it") from error
+            place.mkdir(mode=0o700, exist_ok=True)
+            for name in sorted(files, reverse=True):
+                work = place / f".{name}"
+                work.write_bytes(files[name])
+                work.replace(place / name)
+            for path in place.iterdir():
+                if path.name not in files:
+                    path.unlink()
+        except OSError as error:
+            raise MachineError(f"cannot keep what was signed: {error.strerror}", where=str(place)) from error
 
 
 # ---------------------------------------------------------------- checking
