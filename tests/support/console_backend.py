@@ -25,12 +25,9 @@ from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Str
 from pydantic import BaseModel
 
 from orchestrator.api import schemas as s
+from orchestrator.api.guards import CONTENT_SECURITY_POLICY
 
 DIST = Path(__file__).resolve().parents[2] / "orchestrator" / "console" / "dist"
-CSP = (
-    "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-    "frame-ancestors 'none'; base-uri 'none'"
-)
 PASSWORD = "correct horse battery"
 SETUP_CODE = "GATE-7421-OPEN"
 SESSION = "scripted"
@@ -134,12 +131,12 @@ class Plants:
         if name == self.scene.empty_site:
             waiting = "The node edge-1 has not enrolled yet."
             return s.StateView(
-                state="Waiting", reason="Enrolment", since=rfc(self.started), detail=waiting
+                state="Pending", reason="NotEnrolled", since=rfc(self.started), detail=waiting
             ), s.LinkState.NEVER
         if name in self.scene.offline or (many and pick < 0.006):
             detail = "Not heard of for 11 minutes; the plant goes on by itself."
             return s.StateView(
-                state="Offline", reason="Silent", since=rfc(now - 671), detail=detail
+                state="Failed", reason="LinkOffline", since=rfc(now - 671), detail=detail
             ), s.LinkState.OFFLINE
         if name in self.scene.broken or (many and 0.006 <= pick < 0.01):
             detail = "pump-skid: no answer from 10.10.2.14:502 since 14:02; 8 tags are bad."
@@ -306,9 +303,9 @@ class Plants:
         number: float | None = None if bad else self.number(tag, at)
         topic = f"acme/{name}/{area}/{line}/{asset}/{label.replace(' ', '-')}"
         if label == "coil remaining":
-            quality, code = "uncertain", 0x40000000
+            quality, code = "uncertain", 64
         else:
-            quality, code = ("bad", 0x80050000) if bad else ("good", 0)
+            quality, code = ("bad", 24) if bad else ("good", 192)
         return s.ValueView(
             topic=topic,
             name=label,
@@ -538,7 +535,7 @@ def build_app(plants: Plants, dist: Path = DIST) -> FastAPI:
             )
         response: Response = await go_on(request)
         if not path.startswith(api):
-            response.headers["Content-Security-Policy"] = CSP
+            response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
             response.headers["X-Content-Type-Options"] = "nosniff"
         return response
 
@@ -650,7 +647,7 @@ def build_app(plants: Plants, dist: Path = DIST) -> FastAPI:
                 value=numbers,
                 min=[None if n is None else n - swing for n in numbers],
                 max=[None if n is None else n + swing for n in numbers],
-                quality=[2 if i in gap else 0 for i in range(points)],
+                quality=[24 if i in gap else 192 for i in range(points)],
             ).model_dump(mode="json", by_alias=True)
         )
 

@@ -198,7 +198,8 @@ class Live {
     if (sites.size) {
       if (this.#watched && sites.has(this.#watched)) this.siteChanges += 1;
       this.sites = new Map([...this.sites, ...sites]);
-      this.sitesLoaded = true;
+      // Until the list has been read whole, a part of it must not pass for the fleet.
+      if (this.sitesProblem) this.sitesLoaded = true;
       sites.clear();
     }
     if (values.size) {

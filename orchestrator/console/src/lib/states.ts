@@ -12,7 +12,11 @@ const WARN = new Set(["Degraded", "Paused"]);
 const WAIT = new Set(["Pending", "Starting", "Waiting", "Stopping", "Moving", "Soaking", "Never", "Removed", "Enrolling", "Empty"]);
 const GOOD_REASON = new Set(["Ok", ""]);
 
+/** Not heard of is not broken: workloads go on, and what is known is old. */
+const SILENT = new Set(["LinkOffline"]);
+
 export function levelOf(state: Pick<State, "state" | "reason">): Level {
+  if (SILENT.has(state.reason)) return "stale";
   if (ALARM.has(state.state)) return "alarm";
   if (STALE.has(state.state)) return "stale";
   if (WARN.has(state.state)) return "warn";
@@ -41,6 +45,11 @@ export function worst(levels: Iterable<Level>): Level {
   for (const level of levels) if (rank(level) < rank(found)) found = level;
   return found;
 }
+
+export type Quality = "good" | "uncertain" | "bad";
+
+/** The word for a quality code as the historian keeps it: 192 and up is good, 64 and up uncertain. */
+export const qualityOf = (code: number): Quality => (code >= 192 ? "good" : code >= 64 ? "uncertain" : "bad");
 
 export const words = (state: Pick<State, "state" | "reason">): string =>
   state.reason ? `${state.state} (${state.reason})` : state.state;

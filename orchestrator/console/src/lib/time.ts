@@ -20,7 +20,13 @@ const DAY: Intl.DateTimeFormatOptions = { year: "numeric", month: "2-digit", day
 const TIME: Intl.DateTimeFormatOptions = { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" };
 
 export type Instant = string | number;
-export const toMs = (at: Instant): number => (typeof at === "number" ? at : Date.parse(at));
+/** An instant before this is a nought that somebody sent for "unknown". */
+const KNOWN_MS = Date.UTC(2000);
+/** Milliseconds since 1970; NaN when unknown. */
+export function toMs(at: Instant): number {
+  const ms = typeof at === "number" ? at : Date.parse(at);
+  return ms > KNOWN_MS ? ms : NaN;
+}
 
 /** `14:02:11`, with the date in front when it is not today (in `zone`; undefined = the viewer's own). */
 export function clockTime(at: Instant, zone: string | undefined, now: number): string {
@@ -63,7 +69,7 @@ export function duration(ms: number): string {
 /** Like `duration`, in steps coarse enough that a wall of ages stays calm. */
 export function age(at: Instant, now: number): string {
   const ms = now - toMs(at);
-  if (!Number.isFinite(ms)) return "never";
+  if (!Number.isFinite(ms)) return "–";
   if (ms < 5_000) return "now";
   if (ms < 60_000) return `${Math.floor(ms / 5_000) * 5} s`;
   return duration(ms);
