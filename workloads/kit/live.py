@@ -157,7 +157,8 @@ class Live:
             self._write_state(writer, "offline")
             writer.write(mqtt.DISCONNECT)
             with suppress(OSError, TimeoutError):
-                await asyncio.wait_for(writer.drain(), 1.0)
+                async with asyncio.timeout(1.0):
+                    await writer.drain()
             raise
         finally:
             listening.cancel()
@@ -200,17 +201,22 @@ class Live:
         while True:
             self._work.clear()
             while self._send_pending(writer):
-                await asyncio.wait_for(writer.drain(), DRAIN_TIMEOUT_S)
+                # Not `wait_for`: before Python 3.12 it swallows a cancellation that meets its result.
+                async with asyncio.timeout(DRAIN_TIMEOUT_S):
+                    await writer.drain()
             if monotonic() - pinged >= KEEP_ALIVE_S / 2:
                 pinged = monotonic()
                 writer.write(mqtt.PING)
-            await asyncio.wait_for(writer.drain(), DRAIN_TIMEOUT_S)
+            async with asyncio.timeout(DRAIN_TIMEOUT_S):
+                await writer.drain()
             await asyncio.sleep(self._config.min_interval_ms / 1000)
             if not self._pending:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._work.wait(), KEEP_ALIVE_S / 4)
+                    async with asyncio.timeout(KEEP_ALIVE_S / 4):
+                        await self._work.wait()
 
     async def _listen(self, reader: asyncio.StreamReader) -> None:
         """The broker's answers to our pings: silence means that it is gone, whatever TCP believes."""
         while True:
-            await asyncio.wait_for(mqtt.read_packet(reader), 2 * KEEP_ALIVE_S)
+            async with asyncio.timeout(2 * KEEP_ALIVE_S):
+                await mqtt.read_packet(reader)

@@ -99,7 +99,8 @@ class Publisher:
                 return False
             self._acknowledged.clear()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._acknowledged.wait(), left)
+                async with asyncio.timeout(left):
+                    await self._acknowledged.wait()
         return True
 
     # ------------------------------------------------------------ the connection
@@ -123,7 +124,8 @@ class Publisher:
             hello = Hello(protocol=PROTOCOL, incarnation=self._outbox.incarnation, streams=streams)
             write_message(writer, hello)
             await writer.drain()
-            welcome = await asyncio.wait_for(read_message(reader, Downward), WELCOME_TIMEOUT_S)
+            async with asyncio.timeout(WELCOME_TIMEOUT_S):
+                welcome = await read_message(reader, Downward)
             if not isinstance(welcome, Welcome):
                 raise EOFError("the agent closed the connection instead of a welcome")
             if self._outbox.welcomed({mark.stream: mark for mark in welcome.marks}):
@@ -190,4 +192,6 @@ class Publisher:
             if held is not None:
                 wait = min(wait, held)
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._work.wait(), max(0.0, wait))
+                # Not `wait_for`: before Python 3.12 it swallows a cancellation that meets its result.
+                async with asyncio.timeout(max(0.0, wait)):
+                    await self._work.wait()

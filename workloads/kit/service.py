@@ -41,6 +41,7 @@ STREAM = "tags"
 FLUSH_S = 5.0  # below the 10 s that engines wait between SIGTERM and SIGKILL
 # A local socket whose other end is being restarted: knock often.
 BUS_BACKOFF = BackoffConfig(min_ms=100, max_ms=2_000, jitter=0.3)
+END_S = 1.0
 DETAIL_MAX = 2000
 
 
@@ -161,14 +162,11 @@ class Runtime:
             self.set_state(State.STOPPING, "Terminated")
             stopping.cancel()
             if source_job is not None:
-                source_job.cancel()
-                await asyncio.gather(source_job, return_exceptions=True)
+                await _end(source_job)
             self.batcher.flush()
             if self.publisher.connected and not await self.publisher.flushed(FLUSH_S):
                 log.warning("ended with unacknowledged frames", extra={"frames": self._outbox.unacked_frames})
-            for job in jobs:
-                job.cancel()
-            await asyncio.gather(*jobs, return_exceptions=True)
+            await _end(*jobs)
 
     async def _cut_blocks(self) -> None:
         period_s = self._config.block.period_ms / 1000
@@ -178,6 +176,14 @@ class Runtime:
             due = max(due + period_s, loop.time())
             await asyncio.sleep(due - loop.time())
             self.batcher.flush()
+
+
+async def _end(*jobs: asyncio.Task[None]) -> None:
+    """Cancel, and wait a moment: the libraries' ``wait_for`` may swallow a cancellation (Python before 3.12), and the
+    end of the loop then cancels what is left once more, job by job."""
+    for job in jobs:
+        job.cancel()
+    await asyncio.wait(jobs, timeout=END_S)
 
 
 async def _main(name: str, kind: type[C], check: Check[C], build: Callable[[Runtime, C], Source]) -> None:

@@ -33,6 +33,12 @@ def tell(port: int, tags: int = 3) -> tuple[Live, TagTable]:
     return live, table
 
 
+async def connected(live: Live) -> None:
+    async with asyncio.timeout(10):
+        while not live.connected:  # the product needs no event for this
+            await asyncio.sleep(0.01)
+
+
 async def retained(port: int, want: int) -> dict[str, Any]:
     found: dict[str, Any] = {}
     async with asyncio.timeout(10), aiomqtt.Client("127.0.0.1", port) as client:
@@ -66,9 +72,7 @@ async def test_an_orderly_end_sends_what_is_pending_and_says_offline(tmp_path: P
     live, table = tell(port)
     async with broker(tmp_path / "b", port):
         job = asyncio.create_task(live.run())
-        async with asyncio.timeout(10):
-            while not live.connected:
-                await asyncio.sleep(0.01)
+        await connected(live)
         table.offer(0, 1_000_000_000, 42.0, 192)
         job.cancel()
         await asyncio.gather(job, return_exceptions=True)
@@ -87,9 +91,7 @@ async def test_a_broker_that_never_reads_costs_no_memory_and_blocks_nobody(tmp_p
     server = await asyncio.start_server(hang, "127.0.0.1", port)
     live, table = tell(port, tags=500)
     job = asyncio.create_task(live.run())
-    async with asyncio.timeout(10):
-        while not live.connected:
-            await asyncio.sleep(0.01)
+    await connected(live)
     for turn in range(400):
         for number in range(500):
             table.offer(number, (turn + 1) * 1_000_000_000, float(turn), 192)
