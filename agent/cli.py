@@ -218,10 +218,14 @@ async def _serve(config: AgentConfig, identity: Identity) -> None:
     _settle_memory()
     running = asyncio.create_task(loop.run())
     ending = asyncio.create_task(ended.wait())
+    code = 0
     try:
         await asyncio.wait((running, ending), return_when=asyncio.FIRST_COMPLETED)
         if running.done():
             running.result()
+    except Exception:  # noqa: BLE001 - the top of everything; it becomes a log line and an exit code
+        _log.exception("ended by a fault; workloads keep running")
+        code = 1
     finally:
         running.cancel()
         ending.cancel()
@@ -233,7 +237,7 @@ async def _serve(config: AgentConfig, identity: Identity) -> None:
         _log.info("ended; workloads keep running")
         logging.shutdown()
         # Not by returning: the long poll's thread may be held by the centre for a minute more.
-        os._exit(0)
+        os._exit(code)
 
 
 def _settle_memory() -> None:

@@ -27,14 +27,15 @@ SITE = "hamburg"
 class Node:
     """One enrolled machine, its agent process and the far side."""
 
-    def __init__(self, folder: Path, far: OrchestratorFake) -> None:
+    def __init__(self, folder: Path, far: OrchestratorFake, *, site: str = SITE, runtime: str = "process") -> None:
+        self.site = site
         self.folder = folder
         self.far = far
         self.state = folder / "s"
         self.artifact = self._pack()
-        far.identity(self.state, SITE, "edge-1")
+        far.identity(self.state, site, "edge-1")
         settings = {
-            "runtime": "process",
+            "runtime": runtime,
             "pollS": 0.2,
             "syncWaitS": 0,
             "reportS": 1,
@@ -76,7 +77,7 @@ class Node:
 
     def order(self, generation: int, *instances: tuple[str, WorkloadRelease, dict[str, Any]]) -> None:
         placed = [self.far.placed(name, release, config=config) for name, release, config in instances]
-        self.far.assign(SITE, placed, generation=generation)
+        self.far.assign(self.site, placed, generation=generation)
 
     def status(self) -> dict[str, Any]:
         return read_status(self.state) or {}
@@ -104,7 +105,7 @@ class Node:
         """Numbers at the far side, checked: each life contiguous from 1, no duplicate, nothing dropped."""
         numbers: list[int] = []
         for (site, name, _), frames in list(self.far.frames.items()):
-            if (site, name) == (SITE, stream):
+            if (site, name) == (self.site, stream):
                 seqs = [frame.seq for frame in list(frames)]
                 assert seqs == list(range(1, len(seqs) + 1))
                 assert all(frame.kind is not FrameKind.GAP for frame in frames)

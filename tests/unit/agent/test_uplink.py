@@ -193,7 +193,7 @@ async def test_delays_grow_to_a_limit_and_end_when_the_line_is_back(buffer: Buff
     assert slept[-1] == LONGEST_DELAY_S
     centre.down = False
     uplink.line_is_back()
-    while buffer.status().frames:  # noqa: ASYNC110 - the buffer is no coroutine's to signal
+    while buffer.status().frames:
         await asyncio.sleep(0)
     job.cancel()
     assert [f.seq for f in centre.frames] == list(range(1, 11))

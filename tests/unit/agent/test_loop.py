@@ -1,0 +1,341 @@
+"""The loop over a whole faked machine and centre: adoption, failures that change nothing, jobs that outlive bugs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.buffer import Buffer
+from agent.busserver import Voice
+from agent.events import EventLog
+from agent.execute import Executor
+from agent.ledger import Ledger
+from agent.loop import Loop, Parts, Timing
+from agent.uplink import Uplink
+from manifests.errors import MachineError, TrustError, UnreachableError
+from manifests.messages import IngestReply, IngestRequest, ReportReply, StatusReport, TrustStatus
+from manifests.model import (
+    PROCESS_ARCHIVE,
+    Artifact,
+    Blob,
+    DesiredInstance,
+    DesiredState,
+    Health,
+    PlacedInstance,
+    SiteFacts,
+    WorkloadClass,
+    WorkloadRelease,
+)
+from tests.support.runtime_fake import FakeRuntime
+
+
+def state(generation: int, *names: str, version: str = "1.0.0") -> DesiredState:
+    number = int(version.replace(".", ""))
+    artifact = Artifact(
+        platform="process",
+        media_type=PROCESS_ARCHIVE,
+        root=Blob(digest=f"sha256:{number:064x}", size=1),
+        command=("x",),
+    )
+    release = WorkloadRelease(
+        name="work",
+        version=version,
+        workload_class=WorkloadClass.SYSTEM,
+        artifacts=(artifact,),
+        health=Health(heartbeat=False),
+    )
+    placed = tuple(
+        PlacedInstance(
+            instance=DesiredInstance(name=name, node=name.partition("@")[2] or "edge"),
+            release=release,
+            release_digest=f"sha256:{number:064x}",
+        )
+        for name in names
+    )
+    return DesiredState(facts=SiteFacts(site="s", enterprise="e", generation=generation), instances=placed)
+
+
+class FakeTrust:
+    def __init__(self) -> None:
+        self.good: DesiredState | None = None
+        self.activated: list[DesiredState] = []
+
+    def refresh(self, now: datetime, wait_s: float) -> DesiredState:
+        raise UnreachableError("no line")
+
+    def activate(self, candidate: DesiredState) -> None:
+        self.activated.append(candidate)
+
+    def last_good(self, now: datetime) -> DesiredState | None:
+        return self.good
+
+    def status(self) -> TrustStatus:
+        return TrustStatus()
+
+
+class FakeCentre:
+    def __init__(self) -> None:
+        self.reports: list[StatusReport] = []
+
+    def report(self, report: StatusReport) -> ReportReply:
+        self.reports.append(report)
+        return ReportReply(events_seen=max((event.seq for event in report.events), default=0))
+
+    def renew_if_due(self, now: datetime) -> bool:
+        return False
+
+    def certificate_not_after_ns(self) -> int:
+        return 5
+
+
+class FakeBlobs:
+    def __init__(self) -> None:
+        self.held: set[str] = set()
+        self.fault: Exception | None = None
+
+    def has(self, digest: str) -> bool:
+        return digest in self.held
+
+    def path(self, digest: str) -> Path:
+        return Path(digest)
+
+    def fetch(self, blob: Blob) -> Path:
+        if self.fault is not None:
+            raise self.fault
+        self.held.add(blob.digest)
+        return Path(blob.digest)
+
+    def forget_except(self, digests: Collection[str]) -> None:
+        self.held &= set(digests)
+
+
+class FakeBus:
+    def __init__(self) -> None:
+        self.sockets: set[str] = set()
+        self.rejected: dict[str, int] = {}
+
+    async def open(self, instance: str, run_folder: Path) -> None:
+        self.sockets.add(instance)
+
+    async def close(self, instance: str) -> None:
+        self.sockets.discard(instance)
+
+    def forget_voice(self, instance: str) -> None:
+        pass
+
+    def voice(self, instance: str) -> Voice:
+        return Voice()
+
+    def opened(self) -> frozenset[str]:
+        return frozenset(self.sockets)
+
+    def connected(self) -> Iterable[tuple[str, str]]:
+        return []
+
+
+class Direct:
+    def __init__(self, buffer: Buffer) -> None:
+        self.buffer = buffer
+
+    async def call(self, run: Callable[[Buffer], Any]) -> Any:
+        return run(self.buffer)
+
+
+class World:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.now_ns = 0
+        self.runtime = FakeRuntime()
+        self.trust, self.centre, self.blobs, self.bus = FakeTrust(), FakeCentre(), FakeBlobs(), FakeBus()
+        self.buffer = Buffer(folder, 1 << 20)
+        self.loop = self.restart()
+
+    def restart(self) -> Loop:
+        held = Direct(self.buffer)
+
+        async def in_thread(run: Callable[..., Any], *arguments: Any) -> Any:
+            return run(*arguments)
+
+        async def ingest(request: IngestRequest) -> IngestReply:
+            raise UnreachableError("no line")
+
+        executor = Executor(
+            self.runtime, self.blobs, self.bus, run_root=self.folder / "run", node="edge", hosts={}, in_thread=in_thread
+        )
+        parts: Any = {
+            "runtime": self.runtime,
+            "trust": self.trust,
+            "centre": self.centre,
+            "blobs": self.blobs,
+            "committer": held,
+            "bus": self.bus,
+            "uplink": Uplink(held, ingest),
+            "executor": executor,
+            "events": EventLog(self.folder),
+            "ledger": Ledger(self.folder),
+            "in_thread": in_thread,
+        }
+        return Loop(
+            Parts(**parts),
+            node="edge",
+            version="0",
+            timing=Timing(),
+            wall_ns=lambda: 1,
+            monotonic_ns=lambda: self.now_ns,
+        )
+
+    async def settle(self) -> None:
+        for _ in range(20):
+            if not await self.loop.round():
+                return
+        raise AssertionError("did not settle")
+
+    async def kinds(self) -> list[str]:
+        return [event.kind for event in (await self.loop.report()).events]
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    made = World(tmp_path)
+    yield made
+    made.buffer.close()
+
+
+async def test_a_node_runs_what_names_it_and_nothing_else(world: World) -> None:
+    await world.loop.adopt(state(1, "press", "other@elsewhere"))
+    await world.settle()
+    assert set(world.runtime.instances) == {"press"}
+    assert world.trust.activated == [state(1, "press", "other@elsewhere")]
+
+
+async def test_without_instructions_everything_stays_as_it_is(world: World) -> None:
+    await world.loop.adopt(state(1, "press"))
+    await world.settle()
+    (world.folder / "ledger.json").unlink()
+    world.loop = world.restart()
+    await world.loop.boot()
+    await world.settle()
+    assert world.runtime.stops == []
+    assert any("NoDesiredState" in reason for reason in (await world.loop.report()).waiting)
+
+
+async def test_boot_goes_on_from_the_last_good_state(world: World) -> None:
+    world.trust.good = state(3, "press")
+    await world.loop.boot()
+    assert world.bus.sockets == {"press"}
+    await world.settle()
+    assert world.runtime.starts == ["press"]
+    assert Ledger(world.folder).read().desired == state(3, "press")
+
+
+async def test_when_the_verified_files_are_damaged_the_ledger_takes_their_place(world: World) -> None:
+    await world.loop.adopt(state(1, "press"))
+    world.loop = world.restart()
+    await world.loop.boot()
+    await world.settle()
+    assert world.runtime.starts == ["press"]
+    assert "trust-damaged" in await world.kinds()
+
+
+@pytest.mark.parametrize(
+    "fault", [UnreachableError("cut"), TrustError("other bytes", kind="blob-changed"), MachineError("disk full")]
+)
+async def test_a_candidate_without_all_its_bytes_is_not_adopted(world: World, fault: Exception) -> None:
+    await world.loop.adopt(state(1, "press"))
+    await world.settle()
+    world.blobs.fault = fault
+    with pytest.raises(type(fault)):
+        await world.loop.adopt(state(2, "press", version="2.0.0"))
+    await world.settle()
+    assert world.trust.activated == [state(1, "press")]
+    assert world.runtime.instances["press"].version == "1.0.0"
+    assert any("generation 2 is not complete" in reason for reason in (await world.loop.report()).waiting)
+    world.blobs.fault = None
+    await world.loop.adopt(state(2, "press", version="2.0.0"))
+    await world.settle()
+    assert world.runtime.instances["press"].version == "2.0.0"
+    assert (await world.loop.report()).waiting == ()
+
+
+async def test_an_engine_that_does_not_answer_is_reported_and_nothing_is_forgotten(world: World) -> None:
+    await world.loop.adopt(state(1, "press"))
+    await world.settle()
+    world.runtime.refuse = {"observe"}
+    assert not await world.loop.round()
+    assert not await world.loop.round()
+    kinds = await world.kinds()
+    assert kinds.count("runtime-unreachable") == 1
+    world.runtime.refuse = set()
+    await world.settle()
+    assert "runtime-back" in await world.kinds()
+    assert world.runtime.starts == ["press"]
+
+
+async def test_a_step_that_fails_is_tried_again_with_growing_delays(world: World) -> None:
+    await world.loop.adopt(state(1, "press"))
+    world.runtime.refuse = {"start"}
+    tries = []
+    for second in range(40):
+        world.now_ns = second * 1_000_000_000
+        before = world.loop.memory.attempts.get("press")
+        await world.loop.round()
+        await world.loop.round()
+        after = world.loop.memory.attempts.get("press")
+        if after and (before is None or after.failures > before.failures):
+            tries.append(second)
+    assert tries == [0, 1, 3, 7, 15, 31]
+    (status,) = (await world.loop.report()).instances
+    assert (status.state.value, status.reason) == ("Failed", "StartFailed")
+    assert (await world.kinds()).count("step-failed") == 1
+    world.runtime.refuse = set()
+    world.now_ns += 60 * 1_000_000_000
+    await world.settle()
+    assert world.runtime.starts == ["press"]
+
+
+async def test_a_new_release_is_not_held_back_by_the_failures_of_the_old(world: World) -> None:
+    await world.loop.adopt(state(1, "press"))
+    world.runtime.refuse = {"start"}
+    for _ in range(5):
+        world.now_ns += 60 * 1_000_000_000
+        await world.settle()
+    world.runtime.refuse = set()
+    await world.loop.adopt(state(2, "press", version="2.0.0"))
+    await world.settle()
+    assert world.runtime.instances["press"].version == "2.0.0"
+
+
+async def test_a_failed_start_of_a_new_release_is_reported(world: World) -> None:
+    await world.loop.adopt(state(1, "press"))
+    await world.settle()
+    await world.loop.adopt(state(2, "press", version="2.0.0"))
+    world.runtime.refuse = {"start"}
+    await world.settle()
+    (status,) = (await world.loop.report()).instances
+    assert (status.state.value, status.reason) == ("Waiting", "StartFailed")
+    assert "start refused" in status.detail
+
+
+async def test_a_bug_in_one_job_is_reported_and_the_job_begins_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.loop.FAULT_DELAY_S", 0)
+    runs = asyncio.Event()
+    calls: list[int] = []
+
+    async def job() -> None:
+        calls.append(1)
+        if len(calls) == 1:
+            raise ZeroDivisionError("a bug")
+        runs.set()
+        await asyncio.Event().wait()
+
+    running = asyncio.create_task(world.loop._for_ever("job", job))
+    await runs.wait()
+    running.cancel()
+    assert "agent-fault" in await world.kinds()
