@@ -1,4 +1,4 @@
-"""What is signed, how, and how it is checked: the catalog of releases and each site's director, as TUF repositories.
+"""What is signed, and how: the catalog of releases and each site's director, as TUF repositories.
 
 The catalog says what is good: signed by people with offline keys, only its timestamp is made online. The director
 says what one site should run now: three small files per site, signed online by the orchestrator, bound to the site by
@@ -6,22 +6,19 @@ says what one site should run now: three small files per site, signed online by 
 bytes the canonical JSON of ``WorkloadRelease``; a director target repeats path, length and SHA-256, and carries the
 instances in ``custom``.
 
-Signers: the command line (catalog), the orchestrator (director, catalog timestamp). Checkers: the orchestrator before
-it takes an upload, the agent at boot. The agent's refresh is ``tuf.ngclient``'s, not ours (``agent.verify``). Only
-``tuf.api`` is used: ``tuf.repository`` is outside its stable interface. Nothing here touches a disk but
-a ``CatalogEditor`` that was opened from one, and nothing reads a clock.
+Signers: the command line (catalog), the orchestrator (director, catalog timestamp). Checking what others signed is
+``manifests.checking``, whose names are offered here too. Only ``tuf.api`` is used: ``tuf.repository`` is outside its
+stable interface. Nothing here touches a disk but a ``CatalogEditor`` that was opened from one, and nothing reads a
+clock.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -29,40 +26,69 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from securesystemslib.signer import CryptoSigner, SSlibKey
 from tuf.api import exceptions
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
-from tuf.api.serialization import DeserializationError, SerializationError
+from tuf.api.serialization import SerializationError
 from tuf.api.serialization.json import JSONSerializer
 
+from manifests.checking import (
+    FACTS_FIELD,
+    MAX_RELEASE_BYTES,
+    METADATA_FILE,
+    SIGNED_FIELD,
+    SITE_FIELD,
+    CatalogEntry,
+    CatalogView,
+    VerifiedRepository,
+    check,
+    check_names,
+    missing_files,
+    parse,
+    read_catalog,
+    refusal,
+    signed_at,
+    verify_catalog_update,
+    verify_repository,
+    verify_root,
+    version_of,
+)
 from manifests.errors import InternalError, MachineError, TrustError
-from manifests.messages import RepositoryVersions
 from manifests.model import DesiredInstance, PlacedInstance, SiteFacts, WorkloadRelease, release_path
+
+__all__ = [
+    "FACTS_FIELD",
+    "MAX_RELEASE_BYTES",
+    "SIGNED_FIELD",
+    "SITE_FIELD",
+    "CatalogEditor",
+    "CatalogEntry",
+    "CatalogTimestamper",
+    "CatalogView",
+    "DirectorSigner",
+    "VerifiedRepository",
+    "check_names",
+    "instances_text",
+    "missing_files",
+    "new_root",
+    "next_root",
+    "parse_release",
+    "read_catalog",
+    "refusal",
+    "release_bytes",
+    "release_digest",
+    "signed_at",
+    "signing_key",
+    "verify_catalog_update",
+    "verify_repository",
+    "verify_root",
+    "version_of",
+]
 
 ROOT_LIFETIME = timedelta(days=365)
 CATALOG_LIFETIME = timedelta(days=365)
 ONLINE_LIFETIME = timedelta(days=30)  # bounds a freeze attack; expiry stops new orders, never a machine
 RESIGN_BELOW = timedelta(days=20)  # of 30: whoever signs online signs again below this
 
-SITE_FIELD = "x-site"
-FACTS_FIELD = "x-sluice"
-SIGNED_FIELD = "x-signed"  # when it was signed, UTC: what a node's clock can never lie below
-
-# Bounds on metadata read from outside, bytes; the same as tuf.ngclient's where it has one.
-MAX_ROOT_BYTES = 512_000
-MAX_TIMESTAMP_BYTES = 16_384
-MAX_SNAPSHOT_BYTES = 2_000_000
-MAX_TARGETS_BYTES = 5_000_000
-MAX_RELEASE_BYTES = 1 << 20
-MAX_FILES = 300
-
 _COMPACT = JSONSerializer(compact=True)
-_FILE = re.compile(r"(?:([1-9][0-9]{0,8})\.(root|snapshot|targets)|(timestamp))\.json")
-_LIMITS = {
-    "root": MAX_ROOT_BYTES,
-    "timestamp": MAX_TIMESTAMP_BYTES,
-    "snapshot": MAX_SNAPSHOT_BYTES,
-    "targets": MAX_TARGETS_BYTES,
-}
 _ROLES = ("root", "timestamp", "snapshot", "targets")
-T = TypeVar("T", Root, Timestamp, Snapshot, Targets)
 
 
 # ---------------------------------------------------------------- releases
@@ -132,7 +158,7 @@ def next_root(
 
     Raises TrustError when the result would not be accepted by those who trust ``previous``.
     """
-    old = _parse(previous, Root, "root.json")
+    old = parse(previous, Root, "root.json")
     root = old.signed
     before = Metadata[Root].from_bytes(previous).signed
     root.version += 1
@@ -143,9 +169,9 @@ def next_root(
         for key in keys:
             root.add_key(SSlibKey.from_crypto(key.public_key()), role)
     data = _sign(root, signers, now)
-    signed = _parse(data, Root, "root.json")
-    _check("root.json", lambda: before.verify_delegate("root", signed.signed_bytes, signed.signatures))
-    _check("root.json", lambda: signed.signed.verify_delegate("root", signed.signed_bytes, signed.signatures))
+    signed = parse(data, Root, "root.json")
+    check("root.json", lambda: before.verify_delegate("root", signed.signed_bytes, signed.signatures))
+    check("root.json", lambda: signed.signed.verify_delegate("root", signed.signed_bytes, signed.signatures))
     return data
 
 
@@ -166,15 +192,6 @@ def _sign(signed: Root | Timestamp | Snapshot | Targets, keys: Iterable[Ed25519P
 
 def _meta(data: bytes, version: int) -> MetaFile:
     return MetaFile(version=version, length=len(data), hashes={"sha256": hashlib.sha256(data).hexdigest()})
-
-
-def signed_at(signed: Root | Timestamp | Snapshot | Targets) -> datetime | None:
-    """When it was signed, as the signer says; None if it does not."""
-    text = signed.unrecognized_fields.get(SIGNED_FIELD)
-    try:
-        return datetime.strptime(str(text), "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
-    except ValueError:
-        return None
 
 
 class DirectorSigner:
@@ -258,24 +275,13 @@ class CatalogTimestamper:
         self, snapshot_bytes: bytes, *, version: int, now: datetime, lifetime: timedelta = ONLINE_LIFETIME
     ) -> bytes:
         """``timestamp.json`` over these snapshot bytes; ``version`` is the timestamp's own and only grows."""
-        snapshot = _parse(snapshot_bytes, Snapshot, "snapshot.json").signed
+        snapshot = parse(snapshot_bytes, Snapshot, "snapshot.json").signed
         timestamp = Timestamp(
             version=version,
             expires=_expiry(now, lifetime),
             snapshot_meta=_meta(snapshot_bytes, snapshot.version),
         )
         return _sign(timestamp, [self._key], now)
-
-
-@dataclass(frozen=True, slots=True)
-class CatalogEntry:
-    """A release in the catalog; unpacks as ``digest, length``."""
-
-    digest: str
-    length: int
-
-    def __iter__(self) -> Any:
-        return iter((self.digest, self.length))
 
 
 class CatalogEditor:
@@ -317,7 +323,7 @@ class CatalogEditor:
         try:
             root = (offline_keys_folder / "catalog.root.json").read_bytes()
             places = [place for place in (folder, kept) if place == folder or place.is_dir()]
-            found = [path for place in places for path in place.iterdir() if _FILE.fullmatch(path.name)]
+            found = [path for place in places for path in place.iterdir() if METADATA_FILE.fullmatch(path.name)]
             files = {path.name: path.read_bytes() for path in found if path.name != "timestamp.json"}
         except OSError as error:
             raise MachineError(f"cannot read the catalog: {error.strerror}", where=str(error.filename)) from error
@@ -328,7 +334,7 @@ class CatalogEditor:
 
     @property
     def releases(self) -> Mapping[str, CatalogEntry]:
-        return _entries(self._targets)
+        return read_catalog(self._targets)
 
     @property
     def version(self) -> int:
@@ -387,243 +393,3 @@ class CatalogEditor:
                     path.unlink()
         except OSError as error:
             raise MachineError(f"cannot keep what was signed: {error.strerror}", where=str(place)) from error
-
-
-# ---------------------------------------------------------------- checking
-
-
-@dataclass(frozen=True)
-class VerifiedRepository:
-    """The newest files of a repository after every signature, digest and version was checked."""
-
-    root: Root
-    root_bytes: bytes
-    timestamp: Timestamp | None
-    snapshot: Snapshot
-    targets: Targets
-
-
-@dataclass(frozen=True, slots=True)
-class CatalogView:
-    """``releases``: target path to digest and length."""
-
-    version: int
-    root_version: int
-    releases: Mapping[str, CatalogEntry]
-    expires: datetime
-
-
-def verify_root(data: bytes) -> int:
-    """The version of a root that is signed by its own keys. Raises TrustError."""
-    root = _parse(data, Root, "root.json")
-    _check("root.json", lambda: root.signed.verify_delegate("root", root.signed_bytes, root.signatures))
-    return root.signed.version
-
-
-def verify_repository(
-    pinned: bytes, files: Mapping[str, bytes], *, now: datetime | None, timestamp: bool = True
-) -> VerifiedRepository:
-    """Check a whole repository from its pinned root up; ``now=None`` ignores expiry, as at boot.
-
-    Root descends from ``pinned`` one version at a time; snapshot and targets are the ones the file above names, by
-    version, length and SHA-256. ``files`` by the names TUF clients ask for. With ``timestamp=False`` there is none
-    and the newest snapshot counts. Raises TrustError that names the file.
-    """
-    check_names(files)
-    root_bytes, root = pinned, _parse(pinned, Root, "pinned root")
-    _check("pinned root", lambda: root.signed.verify_delegate("root", root.signed_bytes, root.signatures))
-    while (name := f"{root.signed.version + 1}.root.json") in files:
-        new = _parse(files[name], Root, name)
-        if new.signed.version != root.signed.version + 1:
-            raise TrustError(f"holds version {new.signed.version}", kind="malformed", where=name)
-        before = root.signed
-        _check(name, lambda b=before, n=new: b.verify_delegate("root", n.signed_bytes, n.signatures))
-        _check(name, lambda n=new: n.signed.verify_delegate("root", n.signed_bytes, n.signatures))
-        root_bytes, root = files[name], new
-    trusted = root.signed
-    _fresh(trusted, now, f"{trusted.version}.root.json")
-
-    stamp: Timestamp | None = None
-    if timestamp:
-        stamp_file = _need(files, "timestamp.json")
-        stamp = _signed_by(trusted, stamp_file, Timestamp, "timestamp.json")
-        _fresh(stamp, now, "timestamp.json")
-        meta = stamp.snapshot_meta
-        version = meta.version
-    else:
-        meta = None
-        version = max((int(m[1]) for m in map(_FILE.fullmatch, files) if m and m[2] == "snapshot"), default=0)
-    name = f"{version}.snapshot.json"
-    data = _need(files, name)
-    if meta is not None:
-        _check(name, lambda: meta.verify_length_and_hashes(data))
-    snapshot = _signed_by(trusted, data, Snapshot, name)
-    if snapshot.version != version:
-        raise TrustError(f"holds version {snapshot.version}", kind="mix-and-match", where=name)
-    _fresh(snapshot, now, name)
-
-    wanted = snapshot.meta.get("targets.json")
-    if wanted is None:
-        raise TrustError("names no targets.json", kind="malformed", where=name)
-    name = f"{wanted.version}.targets.json"
-    data = _need(files, name)
-    _check(name, lambda: wanted.verify_length_and_hashes(data))
-    targets = _signed_by(trusted, data, Targets, name)
-    if targets.version != wanted.version:
-        raise TrustError(f"holds version {targets.version}", kind="mix-and-match", where=name)
-    _fresh(targets, now, name)
-    return VerifiedRepository(trusted, root_bytes, stamp, snapshot, targets)
-
-
-def verify_catalog_update(
-    root: bytes, old: Mapping[str, bytes], new: Mapping[str, bytes], now: datetime
-) -> CatalogView:
-    """Would agents that trust ``root`` and hold ``old`` take the catalog ``new``? For the orchestrator, at upload.
-
-    ``new`` needs no timestamp. Raises TrustError: bad signatures, ``expired``, ``rollback`` (an older version, or the
-    same one with other content), ``release-changed``.
-    """
-    files = {name: data for name, data in {**old, **new}.items() if name != "timestamp.json"}
-    uploaded = {name: data for name, data in new.items() if name != "timestamp.json"}
-    roots = {name: data for name, data in files.items() if name.endswith(".root.json")}
-    for name, data in uploaded.items():
-        if name in old and old[name] != data:
-            raise TrustError("was published before with other content", kind="rollback", where=name)
-    verified = verify_repository(root, {**roots, **uploaded}, now=now, timestamp=False)
-    entries = _entries(verified.targets)
-    if any(name.endswith(".snapshot.json") for name in old):
-        held = {name: data for name, data in old.items() if name != "timestamp.json"}
-        before = verify_repository(root, held, now=None, timestamp=False)
-        for role, was, now_is in (
-            ("snapshot", before.snapshot.version, verified.snapshot.version),
-            ("targets", before.targets.version, verified.targets.version),
-        ):
-            if now_is < was:
-                raise TrustError(f"version {now_is} is older than {was}", kind="rollback", where=f"{role}.json")
-        for path, entry in _entries(before.targets).items():
-            if path in entries and entries[path] != entry:
-                raise TrustError("a signed release changed", kind="release-changed", where=path)
-    expires = min(verified.targets.expires, verified.snapshot.expires, verified.root.expires)
-    return CatalogView(verified.targets.version, verified.root.version, entries, expires)
-
-
-def read_catalog(targets: Targets) -> Mapping[str, CatalogEntry]:
-    """Path to digest and length, of verified targets."""
-    return _entries(targets)
-
-
-def _entries(targets: Targets) -> Mapping[str, CatalogEntry]:
-    found: dict[str, CatalogEntry] = {}
-    for path, target in targets.targets.items():
-        digest = target.hashes.get("sha256")
-        if not isinstance(digest, str) or not re.fullmatch(r"[0-9a-f]{64}", digest):
-            raise TrustError("has no SHA-256", kind="malformed", where=path)
-        found[path] = CatalogEntry(f"sha256:{digest}", target.length)
-    return found
-
-
-def missing_files(files: Mapping[str, bytes], have: RepositoryVersions) -> dict[str, bytes]:
-    """What a client with ``have`` lacks of a repository: the orchestrator's half of ``sync``.
-
-    Every newer root; the timestamp, snapshot and targets if their version is another one than the client's.
-    """
-    found: dict[str, bytes] = {}
-    newest: dict[str, tuple[int, str]] = {}
-    for name, data in files.items():
-        match = _FILE.fullmatch(name)
-        if match is None:
-            continue
-        if match[3]:
-            newest["timestamp"] = (version_of(data), name)
-        elif match[2] == "root":
-            if int(match[1]) > have.root:
-                found[name] = data
-        elif int(match[1]) > newest.get(match[2], (0, ""))[0]:
-            newest[match[2]] = (int(match[1]), name)
-    held = {"timestamp": have.timestamp, "snapshot": have.snapshot, "targets": have.targets}
-    for role, (version, name) in newest.items():
-        if version != held[role]:
-            found[name] = files[name]
-    return found
-
-
-def version_of(data: bytes) -> int:
-    """The version a metadata file claims, unchecked; 0 if it is none."""
-    try:
-        version = json.loads(data)["signed"]["version"]
-    except (ValueError, TypeError, KeyError, RecursionError):
-        return 0
-    return version if isinstance(version, int) and version > 0 else 0
-
-
-def check_names(files: Mapping[str, bytes]) -> None:
-    """Only metadata names, within their sizes. Raises TrustError (``malformed``, ``oversized``)."""
-    if len(files) > MAX_FILES:
-        raise TrustError(f"{len(files)} files; at most {MAX_FILES} are allowed", kind="oversized")
-    for name, data in files.items():
-        match = _FILE.fullmatch(name)
-        if match is None:
-            raise TrustError("not the name of a metadata file", kind="malformed", where=repr(name[:100]))
-        limit = _LIMITS[match[2] or match[3]]
-        if len(data) > limit:
-            raise TrustError(f"{len(data)} bytes; at most {limit} are allowed", kind="oversized", where=name)
-
-
-def refusal(error: Exception, where: str) -> TrustError:
-    """The TrustError for what the TUF library raised: a stable ``kind``, and text an operator can use."""
-    said = str(error) or type(error).__name__
-    if isinstance(error, TrustError):
-        return error
-    if isinstance(error, exceptions.UnsignedMetadataError):
-        kind, what = "bad-signature", f"not signed by the keys this site trusts: {said}"
-    elif isinstance(error, exceptions.ExpiredMetadataError):
-        kind, what = "expired", f"expired: {said}"
-    elif isinstance(error, exceptions.LengthOrHashMismatchError):
-        kind, what = "bad-digest", f"not the file that was signed for: {said}"
-    elif isinstance(error, exceptions.BadVersionNumberError):
-        kind = "rollback" if where.startswith("timestamp") else "mix-and-match"
-        what = f"version does not fit: {said}"
-    elif isinstance(error, DeserializationError):
-        kind, what = "malformed", f"not metadata: {error.__cause__ or said}"
-    elif isinstance(error, exceptions.DownloadLengthMismatchError):
-        kind, what = "oversized", said
-    elif isinstance(error, exceptions.DownloadHTTPError):
-        kind, what = "incomplete", f"missing: {said}"
-    else:
-        kind, what = "bad-metadata", f"{type(error).__name__}: {said}"
-    return TrustError(what, kind=kind, where=where)
-
-
-def _check(where: str, step: Any) -> None:
-    try:
-        step()
-    except Exception as error:  # the library raises more kinds than it documents; none of them means trust
-        raise refusal(error, where) from error
-
-
-def _parse(data: bytes, kind: type[T], where: str) -> Metadata[T]:
-    try:
-        metadata: Metadata[T] = Metadata[T].from_bytes(data)
-    except Exception as error:  # as above
-        raise refusal(error, where) from error
-    if not isinstance(metadata.signed, kind):
-        raise TrustError(f"holds {metadata.signed.type}, not {kind.type}", kind="malformed", where=where)
-    return metadata
-
-
-def _signed_by(root: Root, data: bytes, kind: type[T], where: str) -> T:
-    metadata = _parse(data, kind, where)
-    _check(where, lambda: root.verify_delegate(kind.type, metadata.signed_bytes, metadata.signatures))
-    return metadata.signed
-
-
-def _fresh(signed: Root | Timestamp | Snapshot | Targets, now: datetime | None, where: str) -> None:
-    if now is not None and signed.is_expired(now):
-        raise TrustError(f"expired at {signed.expires:%Y-%m-%d %H:%M} UTC", kind="expired", where=where)
-
-
-def _need(files: Mapping[str, bytes], name: str) -> bytes:
-    data = files.get(name)
-    if data is None:
-        raise TrustError("missing", kind="incomplete", where=name)
-    return data
