@@ -130,7 +130,7 @@ class LiveHub:
     def close(self) -> None:
         """End every stream."""
         self._closed = True
-        for listener in self._listeners:
+        for listener in list(self._listeners):
             self._cut(listener)
 
     def _send(self, site: str | None, part: bytes) -> None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Literal
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
@@ -88,31 +89,25 @@ def take_screenshots(
     widths: tuple[int, ...] = WIDTHS,
     themes: tuple[str, ...] = THEMES,
     pages: dict[str, str] | None = None,
+    running: Browser | None = None,
 ) -> list[Path]:
     """Pictures of ``pages`` (name -> path; default: fleet, site, rollout) as ``<name>-<width>-<theme>.png``.
 
-    ``login`` is the operator's password. Returns the files. Raises RuntimeError naming every page that logged an error,
-    broke the Content-Security-Policy or scrolls sideways.
+    ``login`` is the operator's password; ``running`` is a browser to use instead of one of its own. Returns the files.
+    Raises RuntimeError naming every page that logged an error, broke the Content-Security-Policy or scrolls sideways.
     """
     out_dir.mkdir(parents=True, exist_ok=True)
     made: list[Path] = []
     wrong: list[str] = []
-    with browser() as running:
-        state = None
+    with nullcontext(running) if running else browser() as used:
         for theme in themes:
-            context = running.new_context(
-                base_url=base_url,
-                color_scheme="dark" if theme == "dark" else "light",
-                ignore_https_errors=True,  # the demo's own certificate authority
-                storage_state=state,
-            )
+            # The demo has a certificate authority of its own.
+            scheme: Literal["dark", "light"] = "dark" if theme == "dark" else "light"
+            context = used.new_context(base_url=base_url, color_scheme=scheme, ignore_https_errors=True)
             page = context.new_page()
-            listen(page, wrong)
-            if state is None:
-                log_in(page, login)
-                state = context.storage_state()
-                wrong.clear()  # the log-in page asks for a session it does not have yet
+            log_in(page, login)
             shown = pages or first_links(page)
+            listen(page, wrong)
             for width in widths:
                 page.set_viewport_size({"width": width, "height": HEIGHTS.get(width, 900)})
                 for name, path in shown.items():
