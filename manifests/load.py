@@ -294,7 +294,7 @@ def _check(data: Any, source: str, lines: Mapping[Path, int], problems: list[Pro
         checker.report((), "expected a document with apiVersion, kind, metadata and spec")
     elif kind is None:
         checker.report((), 'missing key "kind"', f"add kind: one of {', '.join(KINDS)}")
-    elif kind not in KINDS:
+    elif not isinstance(kind, str) or kind not in KINDS:
         checker.report(("kind",), f'unknown kind "{kind}"', nearest(str(kind), KINDS) or f"one of {', '.join(KINDS)}")
     else:
         result = convert(data, KINDS[kind], source=source, lines=lines)
