@@ -93,6 +93,9 @@ class _Deadline:
     def left_s(self) -> float:
         return max(self._at - time.monotonic(), 0.001)
 
+    def over(self) -> bool:
+        return self.passed or time.monotonic() >= self._at
+
     def hold(self, descriptor: int) -> None:
         """Own a duplicate of the connection's descriptor: it stays valid through TLS wrapping and early closing."""
         line = socket.socket(fileno=os.dup(descriptor))
@@ -182,6 +185,7 @@ class Channel:
         self._port = parsed.port or 443
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = ssl.TLSVersion.TLSv1_3
+        context.verify_flags |= ssl.VERIFY_X509_STRICT  # the default of later Pythons; our authorities hold to it
         try:
             context.load_verify_locations(cadata=server_ca_pem)
         except (ssl.SSLError, ValueError) as error:
@@ -195,7 +199,7 @@ class Channel:
                     f"this node's certificate cannot be used: {error}", where=node_pem, remedy="enrol again"
                 ) from error
         self._pool = urllib3.HTTPSConnectionPool(
-            self._host, self._port, maxsize=4, block=False, retries=False, ssl_context=context
+            self._host, self._port, maxsize=8, block=False, retries=False, ssl_context=context
         )
         self._pool.ConnectionCls = _Connection
 
@@ -246,7 +250,8 @@ class Channel:
                     retries=False,
                     preload_content=False,
                     decode_content=False,
-                    timeout=urllib3.Timeout(connect=min(CONNECT_S, left_s), read=min(gap_s or left_s, left_s)),
+                    # Without a gap of its own the deadline alone ends a read; a second later is never reached.
+                    timeout=urllib3.Timeout(connect=min(CONNECT_S, left_s), read=gap_s or left_s + 1.0),
                 )
             except (urllib3.exceptions.HTTPError, HTTPException, OSError) as error:
                 raise self._mapped(error, deadline, deadline_s) from error
@@ -266,7 +271,7 @@ class Channel:
                     response.close()  # never reuse a line with unread bytes on it
 
     def _mapped(self, error: Exception, deadline: _Deadline, deadline_s: float) -> TrustError | UnreachableError:
-        if deadline.passed:
+        if deadline.over():
             return UnreachableError(f"no complete answer within {deadline_s:g} s", where=self.where)
         tls = _tls_error(error)
         if isinstance(tls, ssl.SSLCertVerificationError):
@@ -383,7 +388,8 @@ class OrchestratorClient:
 
     def reload(self) -> None:
         """Use the certificate as it is on disk now; calls that run keep their line."""
-        self._channel = self._open()
+        old, self._channel = self._channel, self._open()
+        old.close()
 
     def close(self) -> None:
         self._channel.close()
