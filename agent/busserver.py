@@ -274,6 +274,7 @@ def listen(run_folder: Path) -> socket.socket:
     deeper. Any user may connect: the folder is mounted into one instance only, which runs as a user of its own.
     """
     run_folder.mkdir(parents=True, exist_ok=True)
+    run_folder.chmod(0o755)  # whatever the umask
     path = run_folder / SOCKET_NAME
     path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

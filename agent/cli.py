@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from agent.runtimes.base import Runtime
     from agent.verify import TrustStore
 
-# Long poll, report, ingest, renewal, and two for the runtime; more would only cost memory.
+# Long poll, report, renewal, and three for the runtime; more would only cost memory.
 THREADS = 6
 _log = logging.getLogger("agent")
 
@@ -176,9 +176,10 @@ async def _serve(config: AgentConfig, identity: Identity) -> None:
     client = OrchestratorClient(config.url or identity.url, identity)
     committer = Committer(partial(Buffer, state, config.buffer.cap_mb << 20))
 
+    line = ThreadPoolExecutor(1, thread_name_prefix="uplink")  # of its own: data never waits for slow containers
+
     async def ingest(request: IngestRequest) -> IngestReply:
-        reply: IngestReply = await in_thread(client.ingest, request)
-        return reply
+        return await events_loop.run_in_executor(line, client.ingest, request)
 
     async def marks(lives: Any) -> Any:
         return await committer.call(lambda buffer: buffer.marks(lives))

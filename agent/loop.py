@@ -48,6 +48,7 @@ TRUST_DELAY_S = 10.0  # what was refused once will be refused again; asking goes
 REPORT_GAP_S = 1.0  # changes within this time share one report
 PRUNE_S = 600.0
 FAULT_DELAY_S = 5.0
+LOG_LINES = 4  # of what an instance said last, in the event that tells its end
 RENEWAL_CHECK_S = 3600.0
 DROP_NOTICE_NS = 60 * 1_000_000_000
 _REASONS: Mapping[type[Action], str] = {
@@ -236,7 +237,8 @@ class Loop:
             return False
         self._engine_is("")
         now_ns = self._monotonic_ns()
-        self._take_in(observed, now_ns)
+        ended = self._take_in(observed, now_ns)
+        await self._tell_ends(ended)
         for name in observed.instances:
             await self._open_bus(name)
         actions = plan(memory.wanted, memory.observed, now_ns)
@@ -254,24 +256,32 @@ class Loop:
     def _artifacts(self) -> list[Artifact]:
         return [instance.artifact for instance in self.memory.wanted or () if instance.artifact is not None]
 
-    def _take_in(self, observed: Observed, now_ns: int) -> None:
+    def _take_in(self, observed: Observed, now_ns: int) -> list[ObservedInstance]:
+        """Remember what was seen; the instances that have ended since the last look."""
         memory = self.memory
+        ended = []
         for name, found in observed.instances.items():
             before = memory.observed.instances.get(name)
             memory.attempts[name] = after_look(memory.attempts.get(name, Attempts()), found, now_ns)
-            self._tell_lives(before, found)
+            if before is None:
+                continue
+            if before.phase is Phase.RUNNING and found.phase is not Phase.RUNNING and name in self._names():
+                ended.append(found)
+            elif before.runtime_id != found.runtime_id and found.restarts > before.restarts:
+                self._event(Severity.WARNING, "instance-restarted", name, f"restart {found.restarts}")
         names = self._names() | observed.instances.keys()
         memory.attempts = {name: known for name, known in memory.attempts.items() if name in names}
         memory.observed = replace(observed, attempts=dict(memory.attempts))
+        return ended
 
-    def _tell_lives(self, before: ObservedInstance | None, found: ObservedInstance) -> None:
-        if before is None:
-            return
-        how = found.detail or (f"exit code {found.exit_code}" if found.exit_code is not None else "ended")
-        if before.phase is Phase.RUNNING and found.phase is not Phase.RUNNING and found.name in self._names():
-            self._event(Severity.ERROR, "instance-ended", found.name, how)
-        elif before.runtime_id != found.runtime_id and found.restarts > before.restarts:
-            self._event(Severity.WARNING, "instance-restarted", found.name, f"restart {found.restarts}")
+    async def _tell_ends(self, ended: Sequence[ObservedInstance]) -> None:
+        for found in ended:
+            how = found.detail or (f"exit code {found.exit_code}" if found.exit_code is not None else "ended")
+            try:
+                last = await self._parts.in_thread(self._parts.runtime.logs, found.name, LOG_LINES)
+            except MachineError:
+                last = []
+            self._event(Severity.ERROR, "instance-ended", found.name, "; ".join([how, *last]))
 
     async def _perform(self, action: Action) -> bool:
         memory = self.memory

@@ -177,6 +177,8 @@ class DockerRuntime:
             except NotFound:
                 found = None
             if found is not None:
+                if (found["Config"].get("Labels") or {}).get(LABEL + "instance") != instance.name:
+                    raise MachineError(f"a container named {name} exists that no agent made", where=instance.name)
                 same = _instance(found)
                 state = found["State"]["Status"]
                 if state in ("running", "restarting", "paused"):

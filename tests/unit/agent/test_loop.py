@@ -339,3 +339,15 @@ async def test_a_bug_in_one_job_is_reported_and_the_job_begins_again(
     await runs.wait()
     running.cancel()
     assert "agent-fault" in await world.kinds()
+
+
+async def test_the_end_of_an_instance_is_told_with_its_last_words(world: World) -> None:
+    await world.loop.adopt(state(1, "press"))
+    await world.settle()
+    world.runtime.crash("press", 3)
+    await world.loop.round()
+    (event,) = [event for event in (await world.loop.report()).events if event.kind == "instance-ended"]
+    assert (event.subject, event.text) == ("press", "exit code 3; press: last words")
+    world.now_ns += 2 * 1_000_000_000
+    await world.settle()
+    assert world.runtime.starts == ["press", "press"]
