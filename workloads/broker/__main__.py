@@ -8,6 +8,7 @@ on loopback only: in this runtime every neighbour is there.
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -27,7 +28,9 @@ def main() -> None:
     descriptor = os.memfd_create("mosquitto.conf", 0)
     os.write(descriptor, text.encode())
     try:
-        os.execvp("mosquitto", ["mosquitto", "-c", f"/proc/self/fd/{descriptor}"])
+        # Debian keeps it in /usr/sbin, which is not on everybody's path.
+        program = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
+        os.execv(program, ["mosquitto", "-c", f"/proc/self/fd/{descriptor}"])
     except OSError as error:
         sys.exit(f"broker: cannot start mosquitto: {error}; install the package mosquitto on this machine")
 

@@ -25,7 +25,7 @@ from manifests.messages import DeviceStatus, State
 from workloads.kit.backoff import Backoff
 from workloads.kit.samples import TagTable
 from workloads.modbus.config import Device
-from workloads.modbus.translate import Point, Read, Translation, coalesce, halves
+from workloads.modbus.translate import Point, Read, Translation, byte_count, coalesce, halves
 
 log = logging.getLogger("modbus.device")
 
@@ -216,7 +216,17 @@ class DevicePoller:
 
     async def _poll(self, client: AsyncModbusTcpClient, group: _Group, slot: _Slot) -> None:
         read = slot.read
-        response = await self._request(client, read)
+        try:
+            response = await self._request(client, read)
+        except (OSError, TimeoutError, UnreachableError, ModbusException):
+            # Last in its group from now on: a read that always fails must not keep the others from their turn.
+            group.slots.remove(slot)
+            group.slots.append(slot)
+            if slot.stale and not slot.problem:
+                self._fail(slot, Quality.BAD_COMMUNICATION)
+                if self._heard:
+                    self._show(State.FAILED, "NoAnswer", f"{read} is not answered, other reads are")
+            raise
         ts_ns = self._now_ns()
         loop = asyncio.get_running_loop()
         self._heard = True
@@ -239,11 +249,7 @@ class DevicePoller:
                 return
             self._refused(slot, code, ts_ns, loop.time())
             return
-        raw = getattr(response, "raw", b"")
-        if len(raw) != slot.translation.byte_count:
-            raise UnreachableError(
-                f"{read}: {len(raw)} bytes came, {slot.translation.byte_count} were expected", where=self.config.name
-            )
+        raw: bytes = response.raw  # type: ignore[attr-defined]  # checked in `_request`
         if slot.problem:
             slot.problem, slot.retry_s = "", 0.0
             for tag in slot.translation.tags:
@@ -263,6 +269,10 @@ class DevicePoller:
         if not client.connected:  # pymodbus would connect by itself, without our back-off
             raise UnreachableError("the device closed the connection")
         response: ModbusPDU = await functions[read.area](read.address, count=read.count, device_id=self.config.unit)
+        if not isinstance(response, ExceptionResponse):
+            expected, came = byte_count(read), len(getattr(response, "raw", b""))
+            if came != expected:
+                raise UnreachableError(f"{read}: {came} bytes came, {expected} were expected", where=self.config.name)
         return response
 
     async def _watch(self) -> None:

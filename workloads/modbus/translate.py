@@ -94,6 +94,11 @@ def _read(run: Sequence[Point]) -> Read:
     return Read(run[0].config.area, first, max(point.end for point in run) - first, tuple(run))
 
 
+def byte_count(read: Read) -> int:
+    """Data bytes of a right answer."""
+    return (read.count + 7) // 8 if read.area in BIT_AREAS else 2 * read.count
+
+
 def halves(read: Read) -> tuple[Read, Read]:
     """Two reads instead of one that the device refused. Raises ValueError for a read of a single point."""
     middle = len(read.points) // 2
@@ -195,7 +200,7 @@ class Unpacker:
 
     def __init__(self, read: Read) -> None:
         self._bits = read.area in BIT_AREAS
-        self.byte_count = (read.count + 7) // 8 if self._bits else 2 * read.count
+        byte_total = byte_count(read)
         self.slots: list[tuple[int, ...]] = []
         self.text_slots: list[tuple[int, ...]] = []
         self._layers: list[tuple[int, struct.Struct]] = []
@@ -212,7 +217,7 @@ class Unpacker:
             users.setdefault(_field(point.config, read), []).append(index)
         for texts in (False, True):
             chosen = [field for field in users if field.format.endswith("s") == texts]
-            for view, form, taken in _layers(chosen, self.byte_count):
+            for view, form, taken in _layers(chosen, byte_total):
                 (self._text_layers if texts else self._layers).append((view, form))
                 (self.text_slots if texts else self.slots).extend(tuple(users[field]) for field in taken)
 
@@ -254,7 +259,6 @@ class Translation:
         self.read = read
         self._table = table
         self._unpacker = Unpacker(read)
-        self.byte_count = self._unpacker.byte_count
         self.tags = tuple(point.tag for point in read.points)
         self._bands: list[float] = []
         # One number tag per slot is the common case and told in bulk; None sends the slot through ``offer``.
@@ -278,7 +282,7 @@ class Translation:
         self._due_ns = 0
 
     def take(self, payload: bytes, ts_ns: int) -> None:
-        """A good response of ``byte_count`` bytes, received at ``ts_ns``."""
+        """A good response of ``byte_count(read)`` bytes, received at ``ts_ns``."""
         if ts_ns >= self._due_ns:
             self._wake(ts_ns)
         elif payload == self._payload:

@@ -95,6 +95,7 @@ class ServerReader:
         self._problems: list[str] = []
         self._offset_ns = 0  # our clock minus the server's
         self._heard_s = 0.0
+        self._stale_s = STALE_MIN_S
         self._good = False  # heard since connected
         self._repeated_s = 0.0
         self._lost = asyncio.Event()
@@ -118,8 +119,10 @@ class ServerReader:
             self._good = False
             try:
                 await self._session()
-            except (OSError, TimeoutError, UaError, UnreachableError, ValueError) as error:
-                self._fail(str(error) or type(error).__name__)
+            except ValueError as error:
+                self._fail("BadConfig", str(error))
+            except (OSError, TimeoutError, UaError, UnreachableError) as error:
+                self._fail("Unreachable", str(error) or type(error).__name__)
                 if self._good:
                     self._backoff.reset()
                     continue
@@ -198,9 +201,15 @@ class ServerReader:
         subscription = _Batches(client.uaclient.session, parameters, handler=_NO_HANDLER)
         subscription.taker = self._taken
         self._heard_s = monotonic()
-        await subscription.init()
+        revised = await subscription.init()
+        # A server may stretch what it is asked for; its word counts, or good tags would be called bad.
+        silence_ms = revised.RevisedPublishingInterval * max(1, revised.RevisedMaxKeepAliveCount)
+        self._stale_s = max(STALE_MIN_S, STALE_INTERVALS * silence_ms / 1000)
+        if silence_ms > 1.01 * config.publishing_interval_ms:
+            self._problems.append(f"the server only speaks every {silence_ms:g} ms when nothing changes")
         sampling = config.sampling_interval_ms
         items: list[tuple[int, Any]] = []
+        bad = any(variable.problem for variable in variables)
         for tag, variable in zip(self._tags, variables, strict=True):
             if variable.problem:
                 self._table.fail((tag,), self._server_now_ns(), Quality.BAD_CONFIGURATION)
@@ -218,19 +227,19 @@ class ServerReader:
             results = await subscription.create_monitored_items([item for _, item in part])
             for (tag, _), result in zip(part, results, strict=True):
                 if isinstance(result, ua.StatusCode):
+                    bad = True
                     self._problems.append(f"{self._table.specs[tag].tag.source}: {result.name}")
                     self._table.fail((tag,), self._server_now_ns(), quality(result.value))
-        self._show(State.RUNNING, "BadTags" if self._problems else "Ok", "")
+        self._show(State.RUNNING, "BadTags" if bad else "Ok", "")
 
     async def _watch(self) -> None:
         """Until the server falls silent or the connection is lost; raises UnreachableError then."""
-        stale_s = max(STALE_MIN_S, STALE_INTERVALS * self.config.publishing_interval_ms / 1000)
         while True:
             silent_s = monotonic() - self._heard_s
-            if silent_s >= stale_s:
+            if silent_s >= self._stale_s:
                 self._lose(f"no keep-alive for {silent_s:.1f} s")
             try:
-                async with asyncio.timeout(max(0.0, stale_s - silent_s) + 0.01):
+                async with asyncio.timeout(max(0.0, self._stale_s - silent_s) + 0.01):
                     await self._lost.wait()
             except TimeoutError:
                 continue
@@ -298,10 +307,10 @@ class ServerReader:
     def _server_now_ns(self) -> int:
         return self._now_ns() - self._offset_ns
 
-    def _fail(self, why: str) -> None:
+    def _fail(self, reason: str, why: str) -> None:
         # A server that has lost a sensor said so itself; without the server nothing is known any more.
         self._table.fail(self._tags, self._server_now_ns(), Quality.BAD_COMMUNICATION)
-        self._show(State.FAILED, "Unreachable", why)
+        self._show(State.FAILED, reason, why)
 
     def _show(self, state: State, reason: str, detail: str) -> None:
         self._detail = detail

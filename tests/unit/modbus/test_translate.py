@@ -14,7 +14,7 @@ from manifests.block import Quality
 from manifests.messages import TagType
 from workloads.kit.samples import TagTable
 from workloads.modbus.config import BIT_AREAS, Device, Forbidden, Group, Place, ReadConfig, TagConfig
-from workloads.modbus.translate import FORMATS, Point, Read, Translation, coalesce, halves, spec
+from workloads.modbus.translate import FORMATS, Point, Read, Translation, byte_count, coalesce, halves, spec
 
 PLACE = Place(area="a", line="l", asset="p")
 SECOND = 1_000_000_000
@@ -208,7 +208,7 @@ def test_bits_strings_and_overlapping_tags_come_from_one_response() -> None:
 def test_coils_are_taken_bit_by_bit() -> None:
     tags = [TagConfig(name=f"c{at}", area="coil", address=at) for at in (0, 3, 9)]
     work, told, table = translation(*tags)
-    assert work.byte_count == 2
+    assert byte_count(work.read) == 2
     work.take(bytes([0b0000_1000, 0b10]), SECOND)
     assert told.values() == [(0, 0), (1, 1), (2, 1)]
     assert {tag.type for tag in table.tags} == {TagType.BOOL}
