@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from agent.status import read_status
 from manifests.messages import State
 from manifests.oci import pack_process
 from tests.support.agent_node import ROOT, SITE, Node
 from tests.support.listeners import tcp_listeners
 from tests.support.orchestrator_fake import OrchestratorFake
+from tests.support.procs import Program
 
 
 @pytest.fixture
@@ -39,7 +42,10 @@ def started(node: Node, **config: Any) -> str:
 def test_signed_instructions_become_a_running_workload_whose_data_arrives(node: Node) -> None:
     started(node)
     node.until(lambda: len(node.arrived("press/data")) > 20, "no data")
-    node.until(lambda: node.far.reports and node.far.reports[-1][1].instances, "no report")
+    node.until(
+        lambda: any(stream.acked_seq for _, r in node.far.reports[-1:] for i in r.instances for stream in i.streams),
+        "no report of what was acknowledged",
+    )
     _, report = node.far.reports[-1]
     (instance,) = report.instances
     assert (instance.name, instance.state, instance.version) == ("press", State.RUNNING, "1.0.0")
@@ -223,3 +229,37 @@ def test_status_for_people_and_for_machines(node: Node) -> None:
     assert "press  Running (Ok)" in said
     document = json.loads(subprocess.run([*command, "--json"], cwd=ROOT, capture_output=True, check=True).stdout)
     assert {"trust", "instances", "buffer", "link", "waiting"} <= document.keys()
+
+
+def test_enrolment_writes_a_configuration_that_runs(folder: Path) -> None:
+    with OrchestratorFake(folder / "far") as far:
+        state = folder / "fresh"
+        command = [sys.executable, "-m", "agent", "enrol", "--url", far.url, "--token", "-", "--state", str(state)]
+        token = far.token(SITE, "edge-1")
+        said = subprocess.run(command, cwd=ROOT, input=token, capture_output=True, text=True, check=True).stdout
+        assert "enrolled as hamburg/edge-1" in said
+        assert yaml.safe_load((state / "agent.yaml").read_text()) == {"state": ".", "runtime": "auto"}
+        again = subprocess.run(command, cwd=ROOT, input=token, capture_output=True, text=True, check=False)
+        assert again.returncode == 1
+        assert "enrolled already" in again.stderr
+        far.assign(SITE, [], generation=1)
+        run = [sys.executable, "-m", "agent", "run", "--config", str(state / "agent.yaml")]
+        program = Program("agent", run, folder / "agent.log", cwd=ROOT)
+        program.start()
+        try:
+            deadline = time.monotonic() + 30
+            while (read_status(state) or {}).get("generation") != 1:
+                assert time.monotonic() < deadline, program.tail(30)
+                time.sleep(0.05)
+        finally:
+            program.stop()
+
+
+def test_a_wrong_configuration_says_all_its_mistakes_and_changes_nothing(folder: Path) -> None:
+    (folder / "agent.yaml").write_text("state: .\nrunntime: docker\npollS: -1\n")
+    command = [sys.executable, "-m", "agent", "run", "--config", str(folder / "agent.yaml")]
+    wrong = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert wrong.returncode == 1
+    assert "agent.yaml:2" in wrong.stderr
+    assert "agent.yaml:3" in wrong.stderr
+    assert sorted(path.name for path in folder.iterdir()) == ["agent.yaml"]
