@@ -1,0 +1,218 @@
+"""How well a family of lines fits an order, and how well it fits orders that are no bearing's.
+
+Called by ``diagnose`` only. A part's fault draws a comb into the envelope spectrum: multiples of its order with the
+sidebands of what modulates it. The same comb laid over every other order of the same record (decoys) tells what
+chance, noise, other machines and other faults would score; a part must beat the best of them. So noise, record length
+and machine character cancel out, and zero means "no better than any order".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from workloads.vibration.envelope import EnvelopeSpectrum
+
+Floats = npt.NDArray[np.floating]
+
+# Lines that count end here (in orders): inner races of thirteen elements reach order 8, times three, and sidebands.
+TOP_ORDER = 45.0
+# Where bearing orders live, and so the decoys. Below are the shaft's own and the cage's.
+DECOYS = (1.3, 15.0)
+CAGE_DECOYS = (0.22, 0.95)
+# A line below e^0.5 of the floor is ordinary noise; above e^4.5 it says no more than "a line": one giant cannot win.
+NOISE, CAP = 0.5, 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tooth:
+    """A line at ``multiple`` x order + ``side`` x sideband spacing."""
+
+    multiple: float
+    side: int
+    weight: float
+
+
+def _teeth(carriers: Sequence[tuple[float, float]], sides: Sequence[tuple[float, float]] = ()) -> tuple[Tooth, ...]:
+    teeth = [Tooth(multiple, 0, weight) for multiple, weight in carriers]
+    teeth += [Tooth(multiple, side, weight) for multiple, weight in sides for side in (-1, 1)]
+    return tuple(teeth)
+
+
+@dataclass(frozen=True, slots=True)
+class Comb:
+    """``window``: how far below and above the geometric order the family may lie (fractions).
+
+    The cage's slip lowers outer race, element and cage and *raises* the inner race; the speed given may be wrong in
+    either direction by some tenths of a per cent.
+    """
+
+    teeth: tuple[Tooth, ...]
+    window: tuple[float, float]
+    spread: tuple[float, float]
+
+
+OUTER = Comb(_teeth([(1, 1.0), (2, 0.7), (3, 0.5), (4, 0.35)]), (-0.02, 0.008), DECOYS)
+INNER = Comb(_teeth([(1, 1.0), (2, 0.7), (3, 0.4)], [(1, 0.5), (2, 0.3)]), (-0.012, 0.015), DECOYS)
+ELEMENT = Comb(_teeth([(1, 1.0), (2, 0.7), (3, 0.4), (0.5, 0.2)], [(1, 0.4), (2, 0.25)]), (-0.02, 0.01), DECOYS)
+CAGE = Comb(_teeth([(1, 1.0), (2, 0.9), (3, 0.8), (4, 0.6), (5, 0.5)]), (-0.025, 0.01), CAGE_DECOYS)
+# For comparing an order with its relatives: bare multiples.
+_CARRIERS = np.array([1.0, 0.7, 0.5, 0.35])
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """``score``, ``decoy`` and ``relative`` in units of the levelled logarithm; ``order`` where the comb sits best.
+
+    ``decoy``: the best score of any other order once this family is taken out. ``relative``: how much better (or
+    worse, below zero) the bare multiples fit here than at a third, a half, or one shaft order beside.
+    """
+
+    score: float
+    decoy: float
+    relative: float
+    order: float
+
+    @property
+    def margin(self) -> float:
+        return min(self.score - self.decoy, self.relative)
+
+
+class Lines:
+    """The levelled envelope spectrum, made ready for combs: capped, shaft and mains lines taken out.
+
+    ``shaft_hz`` is the speed given, ``measured_hz`` the one the shaft's own lines show; both are masked.
+    """
+
+    def __init__(self, spectrum: EnvelopeSpectrum, shaft_hz: float, measured_hz: float) -> None:
+        self.step_hz = spectrum.step_hz
+        self.shaft_hz = shaft_hz
+        self.per_order = shaft_hz / spectrum.step_hz  # bins
+        masked = _masked(spectrum, shaft_hz, measured_hz)
+        raw = np.where(masked, 0.0, np.maximum(spectrum.level, 0.0))
+        self.masked = masked
+        self.open = _widened(raw, 2).astype(np.float32)
+        capped = np.where(masked, 0.0, np.clip(spectrum.level - NOISE, 0.0, CAP))
+        self.capped = _widened(capped, 1).astype(np.float32)
+
+    def fit(self, comb: Comb, order: float, spacing: float) -> Fit:
+        """Lay ``comb`` (sidebands ``spacing`` orders apart) over ``order`` and over all decoys."""
+        step, grid = self._grid(comb)
+        low, high = (round(float(np.log1p(edge)) / step) for edge in comb.window)
+        span = high - low + 1
+        near = order * np.exp(step * np.arange(low, high + 1))
+        scores = self._score(self.capped, comb, near, spacing)
+        best = int(np.argmax(scores))
+        found = float(near[best])
+        without = self._without(comb, found, spacing)
+        decoy = float(_highest(self._score(without, comb, grid, spacing), span).max())
+        if comb is CAGE:
+            # All cages turn at about 0.4 times shaft speed, so a cage's lines may be any bearing's: beside another
+            # fault they say nothing.
+            decoy = max(decoy, self._best(without, OUTER))
+        relatives = [found + 1, found - 1, found / 3]
+        if comb is not ELEMENT:  # at half its order an element's fault has lines of its own: one race answers louder
+            relatives.append(found / 2)
+        own = self._carriers(found)
+        relative = min(own - self._carriers(other) for other in relatives if other > 0.15)
+        return Fit(float(scores[best]), decoy, relative, found)
+
+    def _grid(self, comb: Comb) -> tuple[float, Floats]:
+        """Trial orders in equal ratios: half a bin at the highest, so that no line falls between two of them."""
+        first, last = comb.spread
+        step = min(0.5 / (self.per_order * last), 0.002)
+        return step, first * np.exp(step * np.arange(int(np.log(last / first) / step) + 1))
+
+    def _best(self, lines: Floats, comb: Comb) -> float:
+        return float(self._score(lines, comb, self._grid(comb)[1], 0.0).max())
+
+    def _score(self, lines: Floats, comb: Comb, orders: Floats, spacing: float) -> Floats:
+        total = np.zeros(len(orders), dtype=np.float32)
+        weights = 0.0
+        place = orders * self.per_order
+        last = len(lines) - 1
+        for tooth in comb.teeth:
+            index = (place * tooth.multiple + (tooth.side * spacing * self.per_order + 0.5)).astype(np.intp)
+            # The last bin is the end of what is looked at and holds nothing.
+            np.minimum(index, last, out=index)
+            np.maximum(index, 0, out=index)
+            total += np.float32(tooth.weight) * lines[index]
+            weights += tooth.weight
+        return total / np.float32(weights)
+
+    def _without(self, comb: Comb, order: float, spacing: float) -> Floats:
+        """The lines without the family of ``order``: only what it does not explain may count against it."""
+        kept = self.capped.copy()
+        top = len(kept) / self.per_order
+        multiples = np.arange(1, int(top / order) + 1, dtype=float)
+        if comb is ELEMENT:
+            multiples = np.concatenate([[0.5], multiples])
+        side = spacing or 1.0
+        for multiple in multiples:
+            for number in (0,) if comb is CAGE else (0, -1, 1):
+                centre = multiple * order + number * side
+                wide = max(3 / self.per_order, min(0.012 * centre, 0.2))
+                low = max(0, int((centre - wide) * self.per_order))
+                kept[low : max(low, int((centre + wide) * self.per_order) + 2)] = 0
+        return kept
+
+    def _carriers(self, order: float) -> float:
+        trials = order * (1 + np.linspace(-0.002, 0.002, 9))
+        place = np.arange(1, 5)[:, None] * trials * self.per_order
+        index = np.minimum((place + 0.5).astype(np.intp), len(self.open) - 1)
+        return float((_CARRIERS @ self.open[index]).max() / _CARRIERS.sum())
+
+
+def _widened(lines: Floats, by: int) -> Floats:
+    """Each bin takes the highest of its neighbours within ``by``; the first and last bins hold nothing."""
+    out = lines.copy()
+    for shift in range(1, by + 1):
+        np.maximum(out[shift:], lines[:-shift], out=out[shift:])
+        np.maximum(out[:-shift], lines[shift:], out=out[:-shift])
+    out[-1] = 0
+    return out
+
+
+def _highest(scores: Floats, span: int) -> Floats:
+    """Running maximum over ``span`` values (a decoy may use the same slip window), by doubling."""
+    have = 1
+    out = scores
+    while have * 2 <= span:
+        out = np.maximum(out[:-have], out[have:])
+        have *= 2
+    if have < span:
+        out = np.maximum(out[: have - span], out[span - have :])
+    return out
+
+
+def _masked(spectrum: EnvelopeSpectrum, shaft_hz: float, measured_hz: float) -> npt.NDArray[np.bool_]:
+    """Bins at multiples of shaft and mains frequency: never evidence."""
+    level, step = spectrum.level, spectrum.step_hz
+    masked = np.zeros(len(level) + 8, dtype=bool)
+    top_hz = len(level) * step
+    for base_hz in {shaft_hz, measured_hz, 50.0, 60.0}:
+        centres = np.arange(1, int(min(top_hz, 60 * base_hz) / base_hz) + 1) * (base_hz / step)
+        nearest = np.minimum((centres + 0.5).astype(np.intp), len(level) - 1)
+        strong = level[nearest] > 3.0  # the skirts of a strong line are lines too
+        half = np.where(strong, 2.5, 1.5)
+        low, high = np.ceil(centres - half).astype(np.intp), np.floor(centres + half).astype(np.intp)
+        for offset in range(6):
+            index = low + offset
+            masked[np.maximum(index[index <= high], 0)] = True
+    masked[: max(2, int(0.15 * shaft_hz / step))] = True
+    return masked[: len(level)]
+
+
+def measured_shaft(spectrum: EnvelopeSpectrum, shaft_hz: float, tolerance: float = 0.012) -> float:
+    """The speed that the shaft's own lines show within ``tolerance`` of the one given, Hz; that one if they do not."""
+    trials = shaft_hz * (1 + np.linspace(-tolerance, tolerance, 121))
+    widened = _widened(np.clip(spectrum.level, 0.0, 5.0), 1)
+    place = np.arange(1, 9)[:, None] * trials / spectrum.step_hz
+    index = np.minimum((place + 0.5).astype(np.intp), len(widened) - 1)
+    scores = widened[index].mean(axis=0)
+    best = int(np.argmax(scores))
+    # Below this the shaft draws no lines and the best trial is chance.
+    return float(trials[best]) if scores[best] > 2.2 and scores[best] > scores[60] + 0.3 else shaft_hz

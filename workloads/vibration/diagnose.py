@@ -1,0 +1,189 @@
+"""Which part of a bearing is damaged, how sure that is, and on what evidence; or that nothing speaks for a fault.
+
+Called by the command line and the workload; a pure function of one record. Three answers are kept apart: a *fault*
+of a named part, *no fault of this bearing* (N), and *cannot judge* with its reasons. Amplitude plays no part: the
+same record times any factor gets the same answer.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from workloads.vibration.bearing import Orders
+from workloads.vibration.comb import CAGE, ELEMENT, INNER, OUTER, TOP_ORDER, Comb, Fit, Lines, measured_shaft
+from workloads.vibration.envelope import EnvelopeSpectrum, envelope_spectrum
+from workloads.vibration.quality import Effect, Finding, check, refusals
+from workloads.vibration.record import Record
+
+# Margins over the best decoy from which a fault is named. From the simulated population
+# (tests/simulators/bearing_population.py): no more than about one null in a hundred exceeds PART.
+PART = 0.2
+# A cage draws lines where belts, loose parts and slow wander draw theirs: named only when plain.
+CAGE_MARGIN = 0.8
+# Width of the logistic that turns a margin into a confidence, from the same population.
+SOFTNESS = 0.12
+
+
+class Part(enum.Enum):
+    """The answers, as the interface spells them."""
+
+    NONE = "N"
+    OUTER = "OR"
+    INNER = "IR"
+    ELEMENT = "B"
+    CAGE = "FTF"
+
+
+# Where a family usually lies beside its geometric order (fractions), and how far it strays.
+LIKELY_SLIP = {Part.OUTER: -0.005, Part.INNER: 0.003, Part.ELEMENT: -0.005}
+SLIP_SPREAD = 0.007
+
+
+class Verdict(enum.Enum):
+    FAULT = "fault"
+    NO_FAULT = "no fault of this bearing"
+    CANNOT_JUDGE = "cannot judge"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the evidence: ``above`` is its power over the local floor in dB, ``depth`` its modulation depth."""
+
+    name: str
+    order: float
+    hz: float
+    above: float
+    depth: float
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """``confidence`` 0 to 1 in the answer given; 0 with CANNOT_JUDGE. ``lines`` support the part in question, or the
+    one that came nearest. ``severity`` (early, clear, advanced) speaks of the impacts' modulation, not of safety."""
+
+    part: Part
+    verdict: Verdict
+    confidence: float
+    severity: str
+    nearest: Part
+    fits: Mapping[Part, Fit]
+    lines: tuple[Line, ...]
+    shaft_hz: float
+    measured_shaft_hz: float
+    findings: tuple[Finding, ...]
+    why: str
+
+
+def diagnose(record: Record, orders: Orders) -> Diagnosis:
+    """``record`` of one channel against one bearing's ``orders``. Never raises for what a record may hold."""
+    findings = tuple(check(record, orders))
+    stops = refusals(findings, Effect.NO_DIAGNOSIS)
+    shaft_hz = record.shaft_hz
+    if stops or shaft_hz is None:
+        why = "; ".join(one.what for one in stops)
+        return Diagnosis(
+            Part.NONE, Verdict.CANNOT_JUDGE, 0.0, "", Part.NONE, {}, (), shaft_hz or 0.0, 0.0, findings, why
+        )
+    top_hz = min(record.rate_hz / 4, TOP_ORDER * shaft_hz)
+    spectrum = envelope_spectrum(record.samples, record.rate_hz, shaft_hz, top_hz)
+    measured_hz = measured_shaft(spectrum, shaft_hz)
+    lines = Lines(spectrum, shaft_hz, measured_hz)
+    fits = {
+        Part.OUTER: lines.fit(OUTER, orders.bpfo, 0.0),
+        Part.INNER: lines.fit(INNER, orders.bpfi, 1.0),
+        Part.ELEMENT: lines.fit(ELEMENT, 2 * orders.bsf, orders.ftf),
+    }
+    nearest = _nearest(fits, {Part.OUTER: orders.bpfo, Part.INNER: orders.bpfi, Part.ELEMENT: 2 * orders.bsf})
+    part = nearest if fits[nearest].margin >= PART else Part.NONE
+    if part is Part.NONE:
+        cage = lines.fit(CAGE, orders.ftf, 0.0)
+        fits[Part.CAGE] = cage
+        if cage.margin >= CAGE_MARGIN:
+            part = nearest = Part.CAGE
+    margin = fits[nearest].margin
+    confidence = _confidence(margin - (CAGE_MARGIN if nearest is Part.CAGE else PART))
+    shown = _evidence(spectrum, nearest, fits[nearest], shaft_hz)
+    return Diagnosis(
+        part=part,
+        verdict=Verdict.NO_FAULT if part is Part.NONE else Verdict.FAULT,
+        confidence=1 - confidence if part is Part.NONE else confidence,
+        severity="" if part is Part.NONE else _severity(shown),
+        nearest=nearest,
+        fits=fits,
+        lines=shown,
+        shaft_hz=shaft_hz,
+        measured_shaft_hz=measured_hz,
+        findings=findings,
+        why=_why(part, nearest, fits[nearest], shown),
+    )
+
+
+def _nearest(fits: Mapping[Part, Fit], orders: Mapping[Part, float]) -> Part:
+    """The part whose family stands out most. Where two parts claim the same lines, the one that explains more of
+    them, less what its distance from the geometric order makes improbable."""
+    best = max(fits, key=lambda part: fits[part].margin)
+
+    def claim(part: Part) -> float:
+        away = (fits[part].order / orders[part] - 1 - LIKELY_SLIP[part]) / SLIP_SPREAD
+        return fits[part].score - 0.25 * away * away
+
+    rivals = [part for part in fits if abs(fits[part].order / fits[best].order - 1) < 0.005 and fits[part].margin > 0]
+    return max(rivals, key=claim) if len(rivals) > 1 else best
+
+
+def _confidence(beyond: float) -> float:
+    """Confidence that there is a fault, 0.5 at the threshold."""
+    return 1 / (1 + math.exp(-max(-40.0, min(40.0, beyond / SOFTNESS))))
+
+
+_TEETH: Mapping[Part, Comb] = {Part.OUTER: OUTER, Part.INNER: INNER, Part.ELEMENT: ELEMENT, Part.CAGE: CAGE}
+_NAMES = {Part.OUTER: "BPFO", Part.INNER: "BPFI", Part.ELEMENT: "2xBSF", Part.CAGE: "FTF"}
+_WORDS = {
+    Part.OUTER: "outer race",
+    Part.INNER: "inner race",
+    Part.ELEMENT: "rolling element",
+    Part.CAGE: "cage",
+}
+
+
+def _evidence(spectrum: EnvelopeSpectrum, part: Part, fit: Fit, shaft_hz: float) -> tuple[Line, ...]:
+    shown = []
+    for tooth in _TEETH[part].teeth:
+        if tooth.side:
+            continue
+        order = tooth.multiple * fit.order
+        middle = round(order * shaft_hz / spectrum.step_hz)
+        if not 1 <= middle < len(spectrum.level) - 1:
+            continue
+        place = middle - 1 + int(spectrum.level[middle - 1 : middle + 2].argmax())
+        name = f"{tooth.multiple:g}x{_NAMES[part]}" if tooth.multiple != 1 else _NAMES[part]
+        shown.append(
+            Line(
+                name,
+                round(place * spectrum.step_hz / shaft_hz, 4),
+                round(place * spectrum.step_hz, 3),
+                round(max(0.0, float(spectrum.level[place])) * 10 / math.log(10), 1),
+                round(float(spectrum.depth[place]), 5),
+            )
+        )
+    return tuple(shown)
+
+
+def _severity(lines: tuple[Line, ...]) -> str:
+    """By the modulation depth of the whitened envelope over all harmonics: how much of the sound is impacts."""
+    depth = math.sqrt(sum(line.depth**2 for line in lines))
+    return "early" if depth < 0.1 else "clear" if depth < 0.5 else "advanced"
+
+
+def _why(part: Part, nearest: Part, fit: Fit, lines: tuple[Line, ...]) -> str:
+    seen = ", ".join(f"{line.name} at {line.hz:g} Hz {line.above:g} dB" for line in lines if line.above > 6)
+    if part is not Part.NONE:
+        return f"{_WORDS[part]}: {seen} over the floor; {fit.margin:.2f} above the best of all other orders"
+    if fit.relative < fit.score - fit.decoy and fit.relative < 0 and fit.score > fit.decoy:
+        return f"the lines near the {_WORDS[nearest]} belong to another order: a fraction of it, or one turn beside"
+    if fit.score < fit.decoy:
+        return f"nothing speaks for this bearing: other orders fit {fit.decoy - fit.score:.2f} better"
+    return f"the {_WORDS[nearest]} comes nearest, but only {fit.margin:.2f} above chance"
