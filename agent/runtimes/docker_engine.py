@@ -208,7 +208,7 @@ class DockerRuntime:
         if image is None:
             raise MachineError("its image was not loaded", where=instance.name)
         resources = instance.release.resources
-        networks = [self._networks.get(segment) or self._network_name(segment) for segment in instance.segments]
+        networks = [self._network(segment) for segment in instance.segments]
         memory = resources.memory_mb << 20
         host = api.create_host_config(
             read_only=True,
@@ -226,11 +226,15 @@ class DockerRuntime:
             restart_policy={"Name": "unless-stopped"},
             log_config=LogConfig(type="json-file", config={"max-size": "5m", "max-file": "2"}),
         )
-        first = {networks[0]: api.create_endpoint_config(aliases=[instance.name])} if networks else None
+        # Neighbours find an instance by its name only where it offers them something: on a plant's own network, or as
+        # its own host name, an instance called "press" would hide the machine called "press" that it reads.
+        serving = {self._network(service.segment) for service in instance.release.provides}
+        aliases = {network: [instance.name] if network in serving else None for network in networks}
+        first = {networks[0]: api.create_endpoint_config(aliases=aliases[networks[0]])} if networks else None
         api.create_container(
             image,
             name=self._container_name(instance.name),
-            hostname=instance.name,
+            hostname=self._container_name(instance.name)[-63:].lstrip("-"),
             user=USER,
             environment={RUN_VARIABLE: RUN_FOLDER},
             host_config=host,
@@ -248,7 +252,7 @@ class DockerRuntime:
             },
         )
         for network in networks[1:]:
-            api.connect_container_to_network(self._container_name(instance.name), network, aliases=[instance.name])
+            api.connect_container_to_network(self._container_name(instance.name), network, aliases=aliases[network])
 
     def stop(self, name: str, grace_s: float = 10.0) -> None:
         with self._engine() as api, contextlib.suppress(NotFound):
@@ -311,6 +315,10 @@ class DockerRuntime:
 
     def _container_name(self, instance: str) -> str:
         return f"sluice-{self._site}-{self._node}-{instance}"
+
+    def _network(self, segment: str) -> str:
+        """The engine's network behind a segment: the node's own setting, or the one the agent makes."""
+        return self._networks.get(segment) or self._network_name(segment)
 
     def _network_name(self, segment: str) -> str:
         return f"sluice-{self._site}-{segment}"
