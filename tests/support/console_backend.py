@@ -325,7 +325,7 @@ class Plants:
 
     @staticmethod
     def number(tag: tuple[Any, ...], at: float) -> float:
-        middle, swing, period = tag[8], tag[9], tag[10]
+        middle, swing, period = float(tag[8]), float(tag[9]), float(tag[10])
         if tag[4] == "bool":
             return float(middle)
         if tag[4] == "int":

@@ -137,7 +137,8 @@ class Live {
   }
 
   #state(state: LineState): void {
-    this.line = state;
+    // A page that changes what it watches opens a new line; unless that takes long, nothing worth saying happened.
+    if (state !== "connecting" || this.line !== "live") this.line = state;
     clearTimeout(this.#frozenTimer);
     if (state === "live") {
       this.lostAt = null;
@@ -149,7 +150,10 @@ class Live {
     } else {
       this.lostAt ??= Date.now();
       const wait = Math.max(0, this.lostAt + FROZEN_MS - Date.now());
-      this.#frozenTimer = setTimeout(() => (this.frozen = true), wait);
+      this.#frozenTimer = setTimeout(() => {
+        this.frozen = true;
+        this.line = "reconnecting";
+      }, wait);
     }
   }
 

@@ -6,10 +6,10 @@ export const LEVELS = ["alarm", "warn", "stale", "wait", "ok"] as const;
 export type Level = (typeof LEVELS)[number];
 export const rank = (level: Level): number => LEVELS.indexOf(level);
 
-const ALARM = new Set(["Failed", "Aborted", "Refused"]);
-const STALE = new Set(["Offline", "Unknown", "Lost"]);
-const WARN = new Set(["Degraded", "Paused"]);
-const WAIT = new Set(["Pending", "Starting", "Waiting", "Stopping", "Moving", "Soaking", "Never", "Removed", "Enrolling", "Empty"]);
+const ALARM = new Set(["Failed"]);
+const STALE = new Set(["Offline"]);
+const WARN = new Set(["Degraded", "Paused", "Aborted"]);
+const WAIT = new Set(["Pending", "Starting", "Waiting", "Stopping", "Moving", "Soaking", "Removed"]);
 const GOOD_REASON = new Set(["Ok", ""]);
 
 /** Not heard of is not broken: workloads go on, and what is known is old. */
