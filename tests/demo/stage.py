@@ -165,7 +165,10 @@ class Stage:
                 raise RuntimeError(f"rollout {number}: {json.dumps(view['status'])} {json.dumps(view['waves'])[:3000]}")
             return bool(view["status"]["state"] == "Done")
 
-        return wait_for(f"rollout {number} to be done", done, timeout_s, every_s=0.5)
+        try:
+            return wait_for(f"rollout {number} to be done", done, timeout_s, every_s=0.5)
+        except TimeoutError as error:
+            raise TimeoutError(f"{error}\n{json.dumps(self.rollout(number)['waves'], indent=1)[:4000]}") from error
 
     # ---- plants
 
