@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,14 +17,15 @@ import numpy as np
 import numpy.typing as npt
 
 from manifests import block
+from manifests.errors import DocumentError, Problem
 from orchestrator.store.history import StoredBlock
 
 Floats = npt.NDArray[np.float64]
 Times = npt.NDArray[np.int64]
 Qualities = npt.NDArray[np.uint8]
 GOOD = int(block.Quality.GOOD)
-# Samples read for one answer; beyond it the answer would be minutes late and the process large.
-MAX_SAMPLES = 20_000_000
+# Samples read for one answer (17 bytes each in memory); a longer range must be asked for in parts.
+MAX_SAMPLES = 10_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,41 +59,56 @@ class Series:
 
 
 def collect(blocks: Iterable[StoredBlock], begin_ns: int, end_ns: int) -> dict[int, Samples]:
-    """The samples of each wanted tag in [begin, end], by tag id, in order of time."""
-    found: dict[int, list[Samples]] = {}
+    """The samples of each wanted tag in [begin, end], by tag id, in order of time.
+
+    Raises DocumentError when the range holds more than MAX_SAMPLES.
+    """
+    total = 0
+    parts: list[tuple[npt.NDArray[np.int64], Samples]] = []
+    meaning: dict[int, int] | None = None
     for stored in blocks:
+        if stored.numbers is not meaning:  # the same for all blocks between two descriptors
+            meaning = stored.numbers
+            known = np.array(sorted(meaning), np.int64)
+            ids = np.array([meaning[number] for number in known.tolist()], np.int64)
         columns = block.decode(stored.payload)
         tag = np.asarray(columns.tag, np.uint32)
-        ts = np.asarray(columns.ts, np.int64)
-        value = np.asarray(columns.v, np.float64)
-        quality = np.asarray(columns.q, np.uint8)
-        for number, tag_id in stored.numbers.items():
-            start, stop = np.searchsorted(tag, [number, number + 1]).tolist()
-            if start == stop:
-                continue
-            inside = np.searchsorted(ts[start:stop], [begin_ns, end_ns + 1])
-            first, last = start + int(inside[0]), start + int(inside[1])
-            if first >= last:
-                continue
-            text = None if columns.s is None else columns.s[first:last]
-            # Copies, so that one tag's few samples do not keep whole blocks in memory.
-            part = Samples(ts[first:last].copy(), value[first:last].copy(), quality[first:last].copy(), text)
-            found.setdefault(tag_id, []).append(part)
-    return {tag_id: _join(parts) for tag_id, parts in found.items()}
+        start = int(np.searchsorted(tag, known[0]))
+        stop = int(np.searchsorted(tag, known[-1], side="right"))
+        ts = np.asarray(columns.ts, np.int64)[start:stop]
+        place = np.minimum(np.searchsorted(known, tag[start:stop]), len(known) - 1)
+        wanted = np.flatnonzero((known[place] == tag[start:stop]) & (ts >= begin_ns) & (ts <= end_ns))
+        if len(wanted) == 0:
+            continue
+        total += len(wanted)
+        if total > MAX_SAMPLES:
+            what = f"more than {MAX_SAMPLES} samples lie in this range"
+            raise DocumentError([Problem("history", "from", what, "ask for a shorter range")])
+        value = np.asarray(columns.v, np.float64)[start:stop][wanted]
+        quality = np.asarray(columns.q, np.uint8)[start:stop][wanted]
+        text = None if columns.s is None else [columns.s[start + i] for i in wanted.tolist()]
+        parts.append((ids[place[wanted]], Samples(ts[wanted], value, quality, text)))
+    return _split(parts)
 
 
-def _join(parts: list[Samples]) -> Samples:
-    ts = np.concatenate([p.ts for p in parts])
-    value = np.concatenate([p.value for p in parts])
-    quality = np.concatenate([p.quality for p in parts])
+def _split(parts: list[tuple[npt.NDArray[np.int64], Samples]]) -> dict[int, Samples]:
+    if not parts:
+        return {}
+    ids = np.concatenate([part_ids for part_ids, _ in parts])
+    ts = np.concatenate([p.ts for _, p in parts])
+    order = np.lexsort((ts, ids))
+    ids, ts = ids[order], ts[order]
+    value = np.concatenate([p.value for _, p in parts])[order]
+    quality = np.concatenate([p.quality for _, p in parts])[order]
     text: list[str | None] | None = None
-    if any(p.text is not None for p in parts):
-        text = [t for p in parts for t in (p.text if p.text is not None else [None] * len(p))]
-    if len(ts) > 1 and (ts[1:] < ts[:-1]).any():
-        order = np.argsort(ts, kind="stable")
-        ts, value, quality = ts[order], value[order], quality[order]
-        text = None if text is None else [text[i] for i in order.tolist()]
-    return Samples(ts, value, quality, text)
+    if any(p.text is not None for _, p in parts):
+        joined = [t for _, p in parts for t in (p.text if p.text is not None else [None] * len(p))]
+        text = [joined[i] for i in order.tolist()]
+    edges = [0, *(np.flatnonzero(ids[1:] != ids[:-1]) + 1).tolist(), len(ids)]
+    return {
+        int(ids[a]): Samples(ts[a:b], value[a:b], quality[a:b], None if text is None else text[a:b])
+        for a, b in itertools.pairwise(edges)
+    }
 
 
 def downsample(samples: Samples, begin_ns: int, end_ns: int, points: int) -> Series:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import msgspec
 import numpy as np
+import structlog
 
 from manifests import block
 from manifests.errors import DocumentError, MachineError, Problem
@@ -28,6 +29,7 @@ MAX_NUMBER = 2**62  # beyond what any counter or clock reaches, within what data
 MAX_GROUP = 32  # requests that share one commit
 MAX_WAITING = 256  # requests; beyond that senders are told to come back
 _NAME = re.compile(r"^[^\x00-\x1f\x7f]{1,200}$")
+_log = structlog.get_logger(__name__)
 _descriptor = msgspec.json.Decoder(Descriptor)
 
 
@@ -162,11 +164,14 @@ class Ingestor:
                     last = True
                 else:
                     group.append(following)
-            self._commit(group)
+            # A sender that hung up gets no answer; from here on the others' answers cannot be withdrawn any more.
+            self._commit([w for w in group if w.answer.set_running_or_notify_cancel()])
             if last:
                 return
 
     def _commit(self, group: Sequence[_Waiting]) -> None:
+        if not group:
+            return
         try:
             with self._store.write() as conn:
                 results = [ledger.take(conn, w.site, w.prepared, self._now_ns()) for w in group]
@@ -179,4 +184,7 @@ class Ingestor:
             return
         for waiting, result in zip(group, results, strict=True):
             waiting.answer.set_result(result)
-            self._taken(waiting.site, result)
+            try:
+                self._taken(waiting.site, result)
+            except Exception:  # noqa: BLE001 - top of the thread's loop: telling others must not end the ingest
+                _log.exception("could not tell what was taken", site=waiting.site)

@@ -116,6 +116,9 @@ def true_openapi(document: dict[str, Any]) -> dict[str, Any]:
             if "security" in operation:  # a cookie session needs the CSRF header too when it changes something
                 changes = method not in ("get", "head")
                 operation["security"] = [{"session": [], "csrf": []} if changes else {"session": []}, {"token": []}]
+            if "requestBody" in operation:
+                for code in (400, 413):  # a body that is not text at all, or longer than is taken
+                    operation["responses"].setdefault(str(code), {"description": HTTPStatus(code).phrase})
             for code, answer in operation.get("responses", {}).items():
                 if code[0] in "45":
                     reference = {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}

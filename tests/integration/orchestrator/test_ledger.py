@@ -183,3 +183,15 @@ def test_many_requests_at_once_share_commits_and_all_get_their_marks(store: Stor
     assert [a.result(30).marks[0].seq for a in answers] == [5] * 40
     ingestor.close()
     assert len(heard) == 40
+
+
+def test_a_sender_that_hangs_up_does_not_stop_the_ingest(store: Store, lab: Any) -> None:
+    def broken(_site: str, _taken: ingest.Taken) -> None:
+        raise RuntimeError("the listener fell over")
+
+    ingestor = Ingestor(store, time.time_ns, broken)
+    for number in range(30):
+        ingestor.put(f"gone{number}", made(lab, 3)).cancel()
+    assert ingestor.put("hamburg", made(lab, 3)).result(30).marks[0].seq == 3
+    assert ingestor.put("hamburg", made(lab, 4)).result(30).marks[0].seq == 4
+    ingestor.close()

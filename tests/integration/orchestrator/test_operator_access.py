@@ -158,7 +158,7 @@ def test_odd_input_never_gives_a_server_error(orchestrator: Any, lab: Any) -> No
         assert operator.get(path).status_code < 500, path
     for body in (b"[]", b"{", b'{"documents": [null, 3, []]}', b'{"documents": [{"kind": {}}]}', b"\xff"):
         headers = {"Content-Type": "application/json"}
-        assert operator.post("/fleet", content=body, headers=headers).status_code == 422
+        assert operator.post("/fleet", content=body, headers=headers).status_code in (400, 422)
     history = "/sites/hamburg/history?topic=x&from=0001-01-01T00:00:00Z&to=9999-12-31T23:59:59Z"
     assert operator.get(history).status_code == 404
     assert operator.post("/fleet", content=b"x" * (17 << 20)).status_code == 413
