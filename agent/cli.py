@@ -1,4 +1,4 @@
-"""``python -m agent run | enrol | status``: parses arguments, builds the real collaborators, hands them over.
+"""``python -m agent run | enrol | status | clear``: parses arguments, builds the real collaborators, hands them over.
 
 Light on purpose: the agent's memory counts, so argparse, and what only one command needs is imported by that command.
 """
@@ -16,7 +16,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import partial
@@ -65,6 +65,9 @@ def _parser() -> argparse.ArgumentParser:
     enrol.add_argument("--config", type=Path, help="agent.yaml to write if none (default: in the state folder)")
     enrol.add_argument("--force", action="store_true", help="enrol again, for the same site; workloads keep running")
     enrol.set_defaults(run=_enrol)
+    clear = commands.add_parser("clear", help="stop and remove everything the agent runs here; keeps its identity")
+    clear.add_argument("--config", type=Path, default=Path(DEFAULT_STATE) / FILE_NAME, help="default: %(default)s")
+    clear.set_defaults(run=_clear)
     status = commands.add_parser("status", help="what the running agent of this node sees")
     status.add_argument("--state", type=Path, default=Path(DEFAULT_STATE), help="state folder (default: %(default)s)")
     status.add_argument("--json", action="store_true", help="the whole document")
@@ -96,6 +99,18 @@ def _status(asked: argparse.Namespace) -> int:
         print(f"no agent runs with state folder {asked.state}", file=sys.stderr)  # noqa: T201 - for a person
         return 3
     _say(json.dumps(document, indent=2) if asked.json else _readable(document))
+    return 0
+
+
+def _clear(asked: argparse.Namespace) -> int:
+    from agent.clear import clear
+    from agent.identity import load_identity
+
+    config = load_config(asked.config)
+    identity = load_identity(config.state_folder)
+    with _alone(config.state_folder):
+        names = clear(_runtime(config, identity))
+    _say(f"removed: {', '.join(names)}" if names else "nothing was running")
     return 0
 
 
@@ -141,13 +156,22 @@ def _run(asked: argparse.Namespace) -> int:
     log.set_up(config.log_level)
     state = config.state_folder
     identity = load_identity(state)
+    with _alone(state):
+        asyncio.run(_serve(config, identity))
+    return 0
+
+
+@contextlib.contextmanager
+def _alone(state: Path) -> Iterator[None]:
+    """One process per state folder. Raises MachineError when another has it."""
     with (state / "agent.lock").open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise MachineError("another agent uses this state folder", where=str(state)) from error
-        asyncio.run(_serve(config, identity))
-    return 0
+            raise MachineError(
+                "another agent uses this state folder", where=str(state), remedy="end it first"
+            ) from error
+        yield
 
 
 async def _serve(config: AgentConfig, identity: Identity) -> None:

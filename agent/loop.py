@@ -206,7 +206,8 @@ class Loop:
         platform = self._parts.runtime.platform
         mine = [placed for placed in desired.instances if placed.instance.node == self._node]
         memory.wanted = tuple(wanted(desired.facts, placed, platform) for placed in mine)
-        self._parts.executor.neighbours = [instance.name for instance in memory.wanted]
+        # Only who offers something is looked up by its name: an instance may be called like the machine it reads.
+        self._parts.executor.neighbours = [instance.name for instance in memory.wanted if instance.release.provides]
         for instance in memory.wanted:
             old = before.get(instance.name)
             if old and (old.release_digest, old.config_digest) != (instance.release_digest, instance.config_digest):

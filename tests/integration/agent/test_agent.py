@@ -263,3 +263,16 @@ def test_a_wrong_configuration_says_all_its_mistakes_and_changes_nothing(folder:
     assert "agent.yaml:2" in wrong.stderr
     assert "agent.yaml:3" in wrong.stderr
     assert sorted(path.name for path in folder.iterdir()) == ["agent.yaml"]
+
+
+def test_clearing_a_node_needs_the_agent_gone_and_takes_every_process_away(node: Node) -> None:
+    started(node)
+    command = [sys.executable, "-m", "agent", "clear", "--config", str(node.state / "agent.yaml")]
+    refused = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert refused.returncode == 1
+    assert "another agent" in refused.stderr
+    node.agent.stop()
+    assert len(node.producers()) == 1
+    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert said == "removed: press\n"
+    assert node.producers() == []
