@@ -133,10 +133,6 @@ class Outbox:
     # ------------------------------------------------------------ out
 
     @property
-    def streams(self) -> tuple[str, ...]:
-        return tuple(self._lines)
-
-    @property
     def bytes(self) -> int:
         return self._bytes
 

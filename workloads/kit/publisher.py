@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -16,7 +17,7 @@ from time import monotonic
 import msgspec
 
 from manifests.bus import PROTOCOL, read_message, write_message
-from manifests.errors import DocumentError
+from manifests.errors import DocumentError, InternalError
 from manifests.messages import Ack, Descriptor, Downward, Heartbeat, Hello, Publish, Refused, StreamStatus, Tag, Welcome
 from workloads.kit.backoff import Backoff
 from workloads.kit.outbox import Outbox
@@ -29,6 +30,15 @@ HEARTBEAT_S = 5.0
 
 def encode_descriptor(tags: tuple[Tag, ...]) -> bytes:
     return msgspec.json.encode(Descriptor(tags=tags))
+
+
+async def _connect(path: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Through a descriptor of the folder: a Unix socket path holds 107 bytes only, a run folder may be deeper."""
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
+    try:
+        return await asyncio.open_unix_connection(f"/proc/self/fd/{folder}/{path.name}")
+    finally:
+        os.close(folder)
 
 
 class Publisher:
@@ -52,6 +62,7 @@ class Publisher:
         self._outbox = outbox
         self._backoff = backoff
         self._heartbeat = heartbeat
+        self._streams = streams
         self._work = asyncio.Event()
         self._acknowledged = asyncio.Event()
         self._beat_wanted = False
@@ -60,6 +71,9 @@ class Publisher:
     # ------------------------------------------------------------ in
 
     def open(self, stream: str, tags: tuple[Tag, ...]) -> None:
+        """Raises InternalError for a stream that was not announced."""
+        if stream not in self._streams:
+            raise InternalError(f"stream {stream!r} was not announced")
         self._outbox.open(stream, encode_descriptor(tags))
         self._work.set()
 
@@ -118,14 +132,16 @@ class Publisher:
             await asyncio.sleep(self._backoff.next_delay_s())
 
     async def _converse(self) -> None:
-        reader, writer = await asyncio.open_unix_connection(str(self._socket_path))
+        reader, writer = await _connect(self._socket_path)
         try:
-            streams = tuple(dict.fromkeys((*self._announced, *self._outbox.streams)))
+            streams = tuple(dict.fromkeys((*self._announced, *self._streams)))
             hello = Hello(protocol=PROTOCOL, incarnation=self._outbox.incarnation, streams=streams)
             write_message(writer, hello)
             await writer.drain()
             async with asyncio.timeout(WELCOME_TIMEOUT_S):
                 welcome = await read_message(reader, Downward)
+            if isinstance(welcome, Refused):
+                raise EOFError(f"the agent refuses this workload: {welcome.what}")
             if not isinstance(welcome, Welcome):
                 raise EOFError("the agent closed the connection instead of a welcome")
             if self._outbox.welcomed({mark.stream: mark for mark in welcome.marks}):

@@ -26,7 +26,7 @@ class Producer:
         lives = count(1)
         self.outbox = Outbox(lambda: f"life-{next(lives)}", cap_bytes=cap_bytes)
         backoff = Backoff(BackoffConfig(min_ms=10, max_ms=50), lambda: 0.5)
-        self.publisher = Publisher(path, self.outbox, backoff, self.heartbeat)
+        self.publisher = Publisher(path, self.outbox, backoff, self.heartbeat, streams=("tags",))
         self.publisher.open("tags", TAGS)
         self._batcher = Batcher(BlockConfig(), lambda *block: self.publisher.publish("tags", *block))
         self.produced = 0
