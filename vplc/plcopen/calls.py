@@ -49,14 +49,18 @@ class Call:
             node.place, f"a connection comes from its output {pin[:20]!r}, which it does not have"
         )
 
+    def pin_name(self, pin: str) -> str:
+        """An output as the file spells it."""
+        found = self.names.get(pin)
+        return found.name if found is not None and found.name else pin
+
     def result(self, node: Node) -> Pin | None:
         return self.names.get(self.result_pin)
 
     def read(self, pin: str, scope: Scope) -> Expr:
         """An instance's output."""
         found = self.names.get(pin)
-        name = found.name if found is not None and found.name else pin
-        value = Expr(f"{self.instance}.{name}", 100, scope.output(self.type, pin))
+        value = Expr(f"{self.instance}.{self.pin_name(pin)}", 100, scope.output(self.type, pin))
         return negated(value) if found is not None and found.negated else value
 
     def type_of(self, pin: str, scope: Scope) -> str:

@@ -60,7 +60,9 @@ def emit(project: Project) -> tuple[Text, list[NotTaken]]:
     names = Names(project)
     for decl in project.types:
         _type(decl, out)
-    for section in project.globals:
+    # A named list is reached as LIST.variable, which only lists at the top of a file have.
+    lists = [s for c in project.configurations for o in (c, *c.resources) for s in o.globals if s.name]
+    for section in [*project.globals, *lists]:
         out.gap()
         _section(section, out, "", "VAR_GLOBAL")
     seen: dict[str, Place] = {}
@@ -252,16 +254,16 @@ def _body(pou: Pou, part: Part | None, body: Body | None, names: Names, taken: s
 
 
 def _configuration(conf: Configuration, out: Text, pous: set[str]) -> None:
-    used = [r for r in conf.resources if r.instances or r.tasks or r.globals]
-    if not used and not conf.globals:
+    used = [r for r in conf.resources if r.instances or r.tasks or any(not s.name for s in r.globals)]
+    if not used and all(s.name for s in conf.globals):
         return
     out.gap()
     out.add(f"CONFIGURATION {conf.name}", conf.place)
-    for section in conf.globals:
+    for section in (s for s in conf.globals if not s.name):
         _section(section, out, _I)
     for resource in used:
         out.add(f"{_I}RESOURCE {resource.name} ON PLC", resource.place)
-        for section in resource.globals:
+        for section in (s for s in resource.globals if not s.name):
             _section(section, out, _I * 2)
         for task in resource.tasks:
             out.add(f"{_I * 2}TASK {task.name}({task.options});", task.place)

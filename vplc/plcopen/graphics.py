@@ -18,7 +18,7 @@ _KINDS = {
     "outvariable": "sink", "datasink": "sink",
     "inoutvariable": "both",
     "block": "block", "contact": "contact", "coil": "coil",
-    "leftpowerrail": "left", "rightpowerrail": "right",
+    "leftpowerrail": "left",
     "connector": "connector", "continuation": "continuation",
     "jump": "jump", "label": "label", "return": "return",
     "comment": "ignore",
@@ -102,7 +102,7 @@ def _split(element: Element, pou: str) -> list[Network]:
     """A TC6 body: one network, or as many as the vendor's `networktitle` elements say. Rails are shared."""
     groups: list[list[Element]] = [[]]
     titles = [""]
-    rails = [c for c in element.children if c.name in ("leftpowerrail", "rightpowerrail")]
+    rails = [c for c in element.children if c.name == "leftpowerrail"]
     for child in element.children:
         if child.name == "vendorelement" and _vendor_type(child) == "networktitle":
             groups.append([])
@@ -143,7 +143,8 @@ class _Reader:
 
     def node(self, e: Element, index: int) -> Node | None:
         kind = e.kind().lower() if e.name in ("fbdobject", "ldobject", "commonobject", "sfcobject") else e.name
-        if kind in ("documentation", "adddata", "position", "relposition", "size"):
+        # A right rail takes power and gives none: it says nothing that its elements do not.
+        if kind in ("documentation", "adddata", "position", "relposition", "size", "rightpowerrail"):
             return None
         ident = e.get("localid") or e.get("globalid") or f"_{index}"
         text = e.get("identifier") or e.get("operand") or e.get("typename") or e.get("name") or e.get("label")

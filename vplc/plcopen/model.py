@@ -112,7 +112,7 @@ class Pin:
 class Node:
     """A graphical element.
 
-    kind: source sink both block contact coil left right connector continuation jump label return code ignore.
+    kind: source sink both block contact coil left connector continuation jump label return code ignore.
     `text`: expression, variable, connector name, label or block type; `inputs[0]` is the only input of
     elements that have one. `order`: None where the file gives no execution order.
     """

@@ -67,7 +67,7 @@ def pins(node: Node) -> Iterator[Pin]:
 
 def scheduled(node: Node) -> bool:
     """Whether a node has a place in the sequence; plain variables and rails are read where they are used."""
-    return node.kind not in ("left", "right", "connector", "continuation", "ignore") and (
+    return node.kind not in ("left", "connector", "continuation", "ignore") and (
         node.kind != "source" or bool(node.edge)
     )
 
@@ -141,7 +141,7 @@ def _groups(listed: list[Node], nodes: dict[str, Node]) -> dict[str, tuple[float
     for node in listed:
         for pin in pins(node):
             for wire in pin.wires:
-                if node.kind != "right" and nodes[wire.source].kind != "left":
+                if nodes[wire.source].kind != "left":
                     parent[find(node.id)] = find(wire.source)
     best: dict[str, tuple[float, float, int]] = {}
     for node in listed:

@@ -157,8 +157,8 @@ def _take_pou(e: Element, out: Project, namespace: str) -> None:
 def _modifiers(*elements: Element) -> str:
     found = set()
     for e in elements:
-        for data in (d for a in e.all("adddata") for d in a.walk() if d.name == "accessmodifiers"):
-            found |= {k.upper() for k, v in data.attributes.items() if v.lower() == "true"}
+        for access in (a for d in _vendor_data(e) for a in d.all("accessmodifiers")):
+            found |= {k.upper() for k, v in access.attributes.items() if v.lower() == "true"}
         found |= {w.upper() for w in ("abstract", "final", "override") if e.flag(w)}
         found |= {e.get("accessspecifier").upper()}
     order = ("PUBLIC", "PRIVATE", "PROTECTED", "INTERNAL", "ABSTRACT", "FINAL", "OVERRIDE")

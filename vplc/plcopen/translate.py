@@ -115,6 +115,7 @@ class _Translator:
         evaluated = dict(self.at)  # where a node's expression is really evaluated
         for node in reversed(sequence):
             if node.kind == "block" and (not self.calls[node.id].pure or self.calls[node.id].enable is not None):
+                inline |= self._handed_over(node)
                 continue
             if node.kind not in ("block", "contact", "source"):
                 continue
@@ -129,6 +130,18 @@ class _Translator:
                     if len(outputs) == 1:
                         evaluated[node.id] = evaluated[consumer.id]
         return inline
+
+    def _handed_over(self, node: Node) -> set[tuple[str, str]]:
+        """A called function's result, where the next thing that happens is its assignment."""
+        call = self.calls[node.id]
+        k = (node.id, call.result_pin)
+        uses = self.uses.get(k, [])
+        if call.instance or call.enable is not None or k in self.held or len(uses) != 1:
+            return set()
+        consumer, pin, _ = uses[0]
+        plain = len(pin.wires) == 1 and not (consumer.edge or consumer.storage or pin.edge)
+        follows = self.at[consumer.id] == self.at[node.id] + 1
+        return {k} if consumer.kind == "sink" and plain and follows else set()
 
     def _absorb(self, node: Node, call: Call, acts: list[int]) -> None:
         """Outputs wired straight from a function with EN: written with it, or under its ENO at their place."""
@@ -280,7 +293,7 @@ class _Translator:
     def _wish(self, k: tuple[str, str], node: Node) -> str:
         call = self.calls.get(node.id)
         plain = call is None or k[1] == call.result_pin or not words.is_name(k[1])
-        return f"w{_ident(node)}" + ("" if plain else f"_{k[1]}")
+        return f"w{_ident(node)}" + ("" if plain or call is None else f"_{call.pin_name(k[1])}")
 
     # -- elements --------------------------------------------------------------------------------------
 
@@ -460,7 +473,7 @@ class _Translator:
             kind = call.type_of(k[1], self.scope)
             name = self._result_variable(k, node, kind, enable)
             outputs[k] = name
-            extra += f"{', ' if extra else ''}{words.name(k[1], node.place)} => {name}"
+            extra += f"{', ' if extra else ''}{words.name(call.pin_name(k[1]), node.place)} => {name}"
         for p in node.outputs:
             if p.text and p.name.upper() not in ("ENO", call.result_pin):
                 target = words.expression(p.text, node.place)
@@ -514,4 +527,4 @@ class _Translator:
 
 def _ident(node: Node) -> str:
     """The drawing's number of an element, as part of a name."""
-    return re.sub(r"\W", "", node.id) or str(node.index)
+    return re.sub(r"[\W_]", "", node.id) or str(node.index)

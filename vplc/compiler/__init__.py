@@ -1,0 +1,1 @@
+"""Structured Text to object code, one module per stage: lexer, parser, check, layout, codegen, link."""
