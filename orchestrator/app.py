@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -54,6 +55,8 @@ async def serve(settings: Settings, started: Callable[[Ports], None], stop: asyn
             asyncio.create_task(centre.live.run()),
             asyncio.create_task(_renew(centre, stop)),
         ]
+        if settings.operator_certificate is None and not _loopback(settings.operator_listen.host):
+            _log.warning("passwords travel unprotected: serve people by TLS, or on a loopback address")
         _log.info("serving", agents=ports.agents, operators=ports.operators, database=centre.store.engine.dialect.name)
         started(ports)
         await stop.wait()
@@ -67,6 +70,13 @@ async def serve(settings: Settings, started: Callable[[Ports], None], stop: asyn
             await asyncio.wait_for(asyncio.gather(*jobs, return_exceptions=True), GRACE_S + 2)
         await to_thread.run_sync(centre.close)
         _log.info("stopped")
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 async def run(settings: Settings) -> None:

@@ -92,16 +92,19 @@ class LiveHub:
             yield b"retry: 2000\n\n"
             for part in await to_thread.run_sync(self._snapshot, listener.sites):
                 yield part
+            loop = asyncio.get_running_loop()
+            checked = loop.time()
             while not self._closed:
                 try:
                     part_or_end = await asyncio.wait_for(listener.queue.get(), PING_S)
                 except TimeoutError:
-                    if not await to_thread.run_sync(still_allowed):
-                        return
-                    yield b": ping\n\n"
-                    continue
+                    part_or_end = b": ping\n\n"
                 if part_or_end is None:
                     return
+                if loop.time() - checked >= PING_S:  # a session that ended meanwhile must not go on watching
+                    checked = loop.time()
+                    if not await to_thread.run_sync(still_allowed):
+                        return
                 yield part_or_end
         finally:
             self._listeners.discard(listener)
