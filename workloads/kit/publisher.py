@@ -55,9 +55,8 @@ class Publisher:
         backoff: Backoff,
         heartbeat: Callable[[], Heartbeat],
         *,
-        streams: tuple[str, ...] = (),
+        streams: tuple[str, ...],
     ) -> None:
-        self._announced = streams
         self._socket_path = socket_path
         self._outbox = outbox
         self._backoff = backoff
@@ -134,8 +133,7 @@ class Publisher:
     async def _converse(self) -> None:
         reader, writer = await _connect(self._socket_path)
         try:
-            streams = tuple(dict.fromkeys((*self._announced, *self._streams)))
-            hello = Hello(protocol=PROTOCOL, incarnation=self._outbox.incarnation, streams=streams)
+            hello = Hello(protocol=PROTOCOL, incarnation=self._outbox.incarnation, streams=self._streams)
             write_message(writer, hello)
             await writer.drain()
             async with asyncio.timeout(WELCOME_TIMEOUT_S):
