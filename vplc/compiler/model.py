@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from vplc.compiler import typed
 from vplc.compiler.source import Source
 from vplc.compiler.symbols import PouSymbol, Scope, Variable
 
@@ -43,3 +44,4 @@ class Program:
     tests: list[PouSymbol] = field(default_factory=list)
     statics: list[Variable] = field(default_factory=list)
     testing: bool = False
+    instance_calls: dict[int, typed.Stmt] = field(default_factory=dict)

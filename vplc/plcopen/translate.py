@@ -40,13 +40,13 @@ class _Value:
 def translate(body: Body, sheet: Sheet) -> list[tuple[str, Place, int]]:
     """The statements of a graphical body as (text, place, XML line). Raises UntranslatableError."""
     calls: dict[str, int] = {}
-    for network in body.networks:
-        for node in network.nodes:
-            if node.instance:
-                calls[node.instance.upper()] = calls.get(node.instance.upper(), 0) + 1
-            for word in re.findall(r"[^\W\d]\w*", " ".join(t for _, t in node.code)):
-                if word.upper() in calls:
-                    calls[word.upper()] += 1
+    nodes = [node for network in body.networks for node in network.nodes]
+    for node in nodes:
+        if node.instance:
+            calls[node.instance.upper()] = calls.get(node.instance.upper(), 0) + 1
+    for word in (w.upper() for node in nodes for _, t in node.code for w in re.findall(r"[^\W\d]\w*", t)):
+        if word in calls:
+            calls[word] += 1
     for network in body.networks:
         if network.label:
             sheet.label(words.name(network.label, network.place), network.place)
@@ -213,7 +213,7 @@ class _Translator:
         if id(wire) in self.plan.feedback:
             name = self.held[k]
             if name:
-                return Expr(name, 100, "")
+                return Expr(name, 100, self._static(source, k[1]))
             return self.calls[source.id].read(k[1], self.scope)
         if k not in self.values:
             raise UntranslatableError(place, f"its input from {source.place.what} carries no value")

@@ -351,11 +351,9 @@ class Declarations(Statements):
         call.args = [a for a in call.args if a.name.upper() in params]
         self.pou = one.program
         saved, self.pou = self.pou, None
-        self.instance_calls[id(one)] = self.block_call(
+        self.program.instance_calls[id(one)] = self.block_call(
             Callee("block", one.program, place, block=one.program.type), call)
         self.pou = saved
-
-    instance_calls: dict[int, typed.Stmt]
 
     def configure_addresses(self) -> None:
         """VAR_CONFIG gives addresses to variables declared AT %I* and the like."""

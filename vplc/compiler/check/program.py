@@ -43,7 +43,6 @@ class Checker(Declarations):
         self.configs = []
         self.pending = []
         self.labels = set()
-        self.instance_calls = {}
         self._lists = set()
         self._scopes = {}
         self.structs: list[StructType] = []

@@ -75,6 +75,30 @@ def escape(data: bytes) -> str:
     return "".join(chr(b) if 32 <= b < 127 and b not in (34, 92) else f"\\{b:02X}" for b in data)
 
 
+# Runs many scans at a virtual period without leaving machine code; stops at the first fault.
+_LOOP = """define i32 @{loop}(ptr %ctx, i64 %scans, i64 %now, i64 %period) nounwind {{
+entry:
+  br label %head
+head:
+  %i = phi i64 [ 0, %entry ], [ %i2, %next ]
+  %t = phi i64 [ %now, %entry ], [ %t2, %next ]
+  %more = icmp slt i64 %i, %scans
+  br i1 %more, label %body, label %done
+body:
+  %s = call i32 @{run}(ptr %ctx, i64 %t)
+  %bad = icmp ne i32 %s, 0
+  br i1 %bad, label %fault, label %next
+next:
+  %i2 = add i64 %i, 1
+  %t2 = add i64 %t, %period
+  br label %head
+fault:
+  ret i32 1
+done:
+  ret i32 0
+}}"""
+
+
 class ModuleWriter:
     def __init__(self, program: Program, planner: Planner) -> None:
         self.program = program
@@ -551,6 +575,7 @@ out:
                     status = em.op(f"call i32 @{target}(ptr %ctx, ptr {em.pointer('%ctx', one.offset)})")
                     em.status(status, may_fault)
             self.texts.append(em.finish(f"i32 @{name}(ptr %ctx, i64 %now)", [], "nounwind "))
+            self.texts.append(_LOOP.format(run=name, loop=name.replace("vplc_run_", "vplc_loop_", 1)))
             out[one.name] = name
         return out
 
@@ -572,8 +597,8 @@ out:
             out.append((test, names[0], names[1]))
         return out
 
-    def module_text(self, triple: str) -> str:
-        parts = [f'source_filename = "vplc"\ntarget triple = "{triple}"\n' if triple else 'source_filename = "vplc"\n']
+    def module_text(self) -> str:
+        parts = ['source_filename = "vplc"\n']
         parts.extend(self.globals)
         parts.extend(self.declared)
         body = "\n".join(self.texts)
@@ -591,13 +616,13 @@ def runs(image: bytes) -> list[tuple[int, bytes]]:
     return out
 
 
-def generate(program: Program, planner: Planner, calls: dict[int, typed.Stmt], triple: str = "") -> Code:
+def generate(program: Program, planner: Planner) -> Code:
     """IR for everything that can run: program instances, tests, or all POUs of a pure library."""
     import sys
 
     sys.setrecursionlimit(max(sys.getrecursionlimit(), 20_000))
     writer = ModuleWriter(program, planner)
-    run_names = writer.write_runs(calls)
+    run_names = writer.write_runs(program.instance_calls)
     tests = writer.write_tests()
     if writer.export_all:
         for symbol in program.pous:
@@ -612,7 +637,7 @@ def generate(program: Program, planner: Planner, calls: dict[int, typed.Stmt], t
                 for action in symbol.actions.values():
                     writer.body(action)
     writer.write_init()
-    return Code(writer.module_text(triple), writer.sites, run_names, tests)
+    return Code(writer.module_text(), writer.sites, run_names, tests)
 
 
 __all__ = ["Code", "FunctionInfo", "ModuleWriter", "Sequence", "Site", "generate"]
