@@ -15,6 +15,7 @@ from typing import Any
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError, ValidationError
 
+from manifests.configuration import check_configuration
 from manifests.errors import DocumentError, Problem
 from manifests.load import Loaded
 from manifests.model import (
@@ -196,6 +197,9 @@ def _check_config(item: Loaded, config: Any, release: WorkloadRelease, site: Sit
     for error in errors:
         path: Path = ("spec", "config", *error.absolute_path)
         yield item.problem(path, f"{_plain(error)} (site {site.name})", _schema_hint(error))
+    if not errors:  # the site's own, narrower check: what it would refuse is not sent
+        for text in check_configuration(config, release.config_schema):
+            yield item.problem(("spec", "config"), f"{text} (site {site.name})")
 
 
 def _plain(error: ValidationError) -> str:

@@ -20,6 +20,7 @@ import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 import manifests
+from manifests.configuration import check_schema
 from manifests.errors import DocumentError, MachineError, Problem
 from manifests.load import load_files
 from manifests.model import Artifact, Blob, ImageSource, Workload, WorkloadRelease
@@ -92,6 +93,9 @@ def build(
 
 def _build(workload: Workload, out: Path, only: set[str], packages: Path) -> WorkloadRelease:
     spec = workload.spec
+    if wrong := check_schema(spec.config_schema):
+        name = workload.metadata.name
+        raise DocumentError([Problem(name, "spec.configSchema", text, "sites would refuse it") for text in wrong])
     wanted = [image for image in spec.images if not only or image.platform in only]
     if not wanted:
         platforms = ", ".join(image.platform for image in spec.images)
