@@ -84,7 +84,7 @@ def first_links(page: Page) -> dict[str, str]:
 
 def take_screenshots(
     base_url: str,
-    login: str,
+    login: str | tuple[str, str],
     out_dir: Path,
     widths: tuple[int, ...] = WIDTHS,
     themes: tuple[str, ...] = THEMES,
@@ -93,8 +93,9 @@ def take_screenshots(
 ) -> list[Path]:
     """Pictures of ``pages`` (name -> path; default: fleet, site, rollout) as ``<name>-<width>-<theme>.png``.
 
-    ``login`` is the operator's password; ``running`` is a browser to use instead of one of its own. Returns the files.
-    Raises RuntimeError naming every page that logged an error, broke the Content-Security-Policy or scrolls sideways.
+    ``login`` is the operator's password, or (user, password); ``running`` is a browser to use instead of an own one.
+    Returns the files. Raises RuntimeError naming every page that logged an error, broke the Content-Security-Policy or
+    scrolls sideways.
     """
     out_dir.mkdir(parents=True, exist_ok=True)
     made: list[Path] = []
@@ -105,7 +106,7 @@ def take_screenshots(
             scheme: Literal["dark", "light"] = "dark" if theme == "dark" else "light"
             context = used.new_context(base_url=base_url, color_scheme=scheme, ignore_https_errors=True)
             page = context.new_page()
-            log_in(page, login)
+            log_in(page, login if isinstance(login, str) else login[1])
             shown = pages or first_links(page)
             listen(page, wrong)
             for width in widths:

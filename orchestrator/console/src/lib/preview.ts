@@ -33,8 +33,9 @@ function turnedReason(text: string): string {
   return found ? `${found[1]} ${found[3]} -> ${found[2]}` : text;
 }
 
-export async function previewRollout(sites: readonly SiteSummary[]): Promise<Preview> {
-  const newest = await get<Fleet>("/fleet");
+export async function previewRollout(): Promise<Preview> {
+  // Asked anew: what the page shows may be a part, or old.
+  const [newest, sites] = await Promise.all([get<Fleet>("/fleet"), get<SiteSummary[]>("/sites")]);
   const behind = sites.filter((site) => (site.assignedGeneration ?? 0) !== newest.generation);
   const byGeneration = Map.groupBy(behind, (site) => site.assignedGeneration ?? 0);
   const changes: Change[] = [];
