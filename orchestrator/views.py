@@ -12,10 +12,10 @@ from manifests.messages import BufferStatus, InstanceStatus, StatusReport, Strea
 from orchestrator.api import schemas
 from orchestrator.api.schemas import LinkState, StateView
 from orchestrator.health import Below, Health, worst
-from orchestrator.rollouts.gate import Evidence
+from orchestrator.rollouts.evidence import Evidence, NodeReport
 from orchestrator.rollouts.states import RolloutState, SitePhase, SiteState, WaveState, WaveStatus
 from orchestrator.store import events, fleets, history, ingest, sites
-from orchestrator.store.sites import NodeReport, StoredSite
+from orchestrator.store.sites import StoredSite
 
 SECOND_NS = 1_000_000_000
 LOST_WINDOW_NS = 3600 * SECOND_NS

@@ -7,25 +7,12 @@ proves nothing in a plant: a translator that talks to no device also runs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 
 from manifests.messages import InstanceStatus, State
 from manifests.model import DesiredState, PlacedInstance
+from orchestrator.rollouts.evidence import Evidence
 from orchestrator.rollouts.plan import SECOND_NS, SiteReport
-from orchestrator.store.ingest import Delivery
-from orchestrator.store.sites import NodeReport
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """``heard_ns``: when each enrolled node was last heard of. ``deliveries``: (stream, incarnation) -> how."""
-
-    enrolled: frozenset[str]
-    heard_ns: Mapping[str, int]
-    reports: Mapping[str, NodeReport]
-    deliveries: Mapping[tuple[str, str], Delivery]
-
 
 # The state a site had been told in an earlier generation, to see whether an instance is unchanged since.
 EarlierState = Callable[[int], DesiredState | None]

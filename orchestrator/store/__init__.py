@@ -44,7 +44,8 @@ class Store:
         except (SQLAlchemyError, ArgumentError, OSError) as error:
             shown = make_url(url).render_as_string(hide_password=True) if "://" in url else url
             remedy = "check the address, the rights and the free space"
-            raise MachineError(f"cannot open the database: {error}", where=shown, remedy=remedy) from error
+            cause = getattr(error, "orig", None) or error  # the driver's words, without the library's advertisement
+            raise MachineError(f"cannot open the database: {cause}", where=shown, remedy=remedy) from error
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -114,7 +115,7 @@ def _engine(url: str) -> Engine:
     @event.listens_for(engine, "connect")
     def _connect(dbapi: sqlite3.Connection, _record: Any) -> None:
         dbapi.isolation_level = None  # transactions are begun below, not guessed by the driver
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "cache_size=-16000"):
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "cache_size=-4000"):
             dbapi.execute(f"PRAGMA {pragma}").close()
 
     @event.listens_for(engine, "begin")

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from sqlalchemy import Connection, case, func, insert, or_, select, update
 
 from manifests.messages import Descriptor, Frame, FrameKind, StreamMark, Tag
+from orchestrator.rollouts.evidence import Delivery
 from orchestrator.store import upsert
 from orchestrator.store.tables import block, gap, last_value, quarantine, stream, stream_tag, tag
 
@@ -301,17 +302,6 @@ class StoredStream:
     last_ns: int | None
     created_ns: int
     received_ns: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """How the newest incarnation of a stream delivers."""
-
-    incarnation: str
-    received_ns: int | None
-    last_ns: int | None
-    tags: int
-    good_tags: int
 
 
 def streams(conn: Connection, site: str) -> list[StoredStream]:

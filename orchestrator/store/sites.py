@@ -9,6 +9,7 @@ import msgspec
 from sqlalchemy import Connection, and_, delete, func, insert, or_, select, update
 
 from manifests import messages, model
+from orchestrator.rollouts.evidence import NodeReport
 from orchestrator.store import upsert
 from orchestrator.store.tables import certificate, director, director_file, enrol_token, node, site
 
@@ -20,17 +21,6 @@ class StoredSite:
     listed: bool
     assigned_generation: int | None
     assigned_ns: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class NodeReport:
-    """The last report of a node. ``received_ns`` and ``online_since_ns`` are of the centre's clock."""
-
-    site: str
-    node: str
-    report: messages.StatusReport
-    received_ns: int
-    online_since_ns: int
 
 
 @dataclass(frozen=True, slots=True)

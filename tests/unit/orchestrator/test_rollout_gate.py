@@ -17,9 +17,8 @@ from manifests.model import (
     WorkloadClass,
     WorkloadRelease,
 )
-from orchestrator.rollouts.gate import Evidence, judge
-from orchestrator.store.ingest import Delivery
-from orchestrator.store.sites import NodeReport
+from orchestrator.rollouts.evidence import Delivery, Evidence, NodeReport
+from orchestrator.rollouts.gate import judge
 
 S = 10**9
 NOW = 1_000 * S
