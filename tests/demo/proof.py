@@ -14,6 +14,8 @@ from pathlib import Path
 from manifests import block
 from manifests.block import is_good
 
+DATABASE = "sluice.db"
+
 
 @dataclass(frozen=True)
 class StreamProof:
@@ -33,8 +35,7 @@ class StreamProof:
 
 def database(folder: Path) -> sqlite3.Connection:
     """The centre's SQLite database, read-only."""
-    path = next(folder.glob("*.sqlite*"))
-    return sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+    return sqlite3.connect(f"file:{folder / DATABASE}?mode=ro", uri=True)
 
 
 def prove(folder: Path, site: str, stream: str, incarnation: str, acked_seq: int) -> StreamProof:

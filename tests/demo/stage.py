@@ -50,9 +50,12 @@ def free_port(wanted: int = 0) -> int:
 class Stage:
     """The centre, the plants, and the links between them."""
 
-    def __init__(self, folder: Path, runtime: str, version: str, *, say: Say = lambda text: None) -> None:
+    def __init__(
+        self, folder: Path, runtime: str, version: str, *, report_s: float = 5, say: Say = lambda text: None
+    ) -> None:
         self.folder = folder
         self.runtime = runtime
+        self.report_s = report_s
         self.say = say
         self.logs = folder / "logs"
         self.password = secrets.token_urlsafe(12)
@@ -200,10 +203,14 @@ class Stage:
             "runtime": self.runtime,
             "segments": plant.segments,
             "hosts": plant.hosts,
-            "reportS": 5,
+            "reportS": self.report_s,
         }
         path.write_text(yaml.safe_dump(settings))
         return path
+
+    def link_state(self, site: str) -> str:
+        """``online``, ``offline`` or ``never``."""
+        return str(self.get(f"/sites/{site}")["summary"]["link"]["state"])
 
     def instance(self, site: str, name: str) -> Any:
         return next(item for item in self.get(f"/sites/{site}")["instances"] if item["name"] == name)
@@ -243,8 +250,10 @@ class Stage:
             for network in docker("network", "ls", "--quiet", "--filter", f"label=sluice.site={site}").split():
                 docker("network", "rm", network, check=False)
             return
-        remove = [sys.executable, "-m", "agent", "stop", "--config", str(self.folder / "sites" / site / "agent.yaml")]
-        subprocess.run(remove, check=False, capture_output=True, cwd=ROOT)
+        state = self.folder / "sites" / site
+        if (state / "agent.yaml").exists():
+            remove = [sys.executable, "-m", "agent", "clear", "--config", str(state / "agent.yaml")]
+            subprocess.run(remove, check=False, capture_output=True, cwd=ROOT)
 
 
 def leftovers(site: str) -> list[str]:

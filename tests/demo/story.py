@@ -5,14 +5,14 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
+import sqlite3
 import statistics
 import subprocess
 import time
-from pathlib import Path
 from typing import Any
 
 from tests.demo.checks import Checks, require
-from tests.demo.proof import StreamProof, counter_series, prove
+from tests.demo.proof import DATABASE, StreamProof, counter_series, database, prove
 from tests.demo.stage import EXAMPLE, SITES, Stage
 from tests.support.listeners import tcp_listeners
 from tests.support.peers import mbpoll_read, node_opcua_read
@@ -155,8 +155,6 @@ class Story:
 
     def _ua_sources(self, site: str) -> dict[str, str]:
         """Topic to NodeId, from the descriptors the translator sent."""
-        from tests.demo.proof import database
-
         with database(self.stage.folder / "centre") as db:
             rows = db.execute("SELECT topic, source FROM tag WHERE site = ? AND instance = 'press'", (site,)).fetchall()
         return {topic: next(part for part in source.split() if part.startswith("ns=")) for topic, source in rows}
@@ -179,7 +177,20 @@ class Story:
 
     def live_on_mqtt(self) -> str:
         host, port = self.stage.broker("hamburg")
-        command = ["mosquitto_sub", "-h", host, "-p", str(port), "-v", "-C", "50", "-W", "20", "-t", "acme/hamburg/#"]
+        command = [
+            "mosquitto_sub",
+            "-h",
+            host,
+            "-p",
+            str(port),
+            "-v",
+            "-C",
+            "50",
+            "-W",
+            "20",
+            "-t",
+            "acme/hamburg/+/+/+/+",
+        ]
         if shutil.which("mosquitto_sub") is None:
             require(False, "mosquitto_sub is not installed: apt-get install mosquitto-clients")
         result = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -209,7 +220,7 @@ class Story:
         stage.agents[site].kill9()
         time.sleep(CUT_S / 6)
         stage.agents[site].start()
-        wait_for("the site to be seen as offline", lambda: self._link(site) == "offline", 60)
+        wait_for("the site to be seen as offline", lambda: stage.link_state(site) == "offline", 60)
         time.sleep(max(0.0, CUT_S - (time.monotonic() - begun)))
         cut_s = time.monotonic() - begun
         stage.links[site].restore()
@@ -224,9 +235,6 @@ class Story:
             figures.append(self._prove(site, name))
         held = self._counter_is_whole(site, from_ns, to_ns)
         return f"cut {cut_s:.0f} s, caught up in {caught_up:.1f} s; {'; '.join(figures)}; {held}; no restart"
-
-    def _link(self, site: str) -> str:
-        return str(self.stage.get(f"/sites/{site}")["summary"]["link"]["state"])
 
     def _caught_up(self, site: str, to_ns: int) -> bool:
         rows = counter_series(self.stage.folder / "centre", site, COUNTER.format(site=site), to_ns, to_ns + 10**12)
@@ -331,9 +339,7 @@ class Story:
         """Swap the director metadata of the two sites in the centre, as a thief of its disk would."""
         stage = self.stage
         before = {site: stage.instance(site, "pumps")["runtimeId"] for site in SITES}
-        import sqlite3
-
-        path: Path = next((stage.folder / "centre").glob("*.sqlite*"))
+        path = stage.folder / "centre" / DATABASE
         with sqlite3.connect(path, timeout=20) as db:
             rows = db.execute("SELECT site, name, content FROM director_file").fetchall()
             db.execute("DELETE FROM director_file")
