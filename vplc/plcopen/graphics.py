@@ -2,7 +2,7 @@
 
 Understands TC6 (`<FBD><block localId=...>`, wires by `refLocalId`) and IEC 61131-10 (`<FbdObject
 xsi:type="Block">`, wires by `refConnectionPointOutId`), and the data CODESYS, Bachmann and Omron add to them.
-Called by `read`. Judges nothing: elements it does not know become nodes of kind "unknown".
+Called by `project`. Judges nothing: elements it does not know become nodes of kind "unknown".
 """
 
 from __future__ import annotations

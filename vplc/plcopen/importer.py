@@ -12,7 +12,7 @@ from pathlib import Path
 from vplc.plcopen.document import MAX_BYTES, DocumentError, parse
 from vplc.plcopen.emit import emit
 from vplc.plcopen.model import NotTaken, Place, Problem
-from vplc.plcopen.read import NAMESPACES, project
+from vplc.plcopen.project import NAMESPACES, project
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """What a PLCopen project says, whichever of the two XML dialects said it.
 
-Filled by `read` and its helpers, read by `emit` and `translate`. Everything that goes into Structured
+Filled by `project` and its helpers, read by `emit` and `translate`. Everything that goes into Structured
 Text as a name, type or expression has been checked by `words` before it gets here.
 """
 

@@ -1,7 +1,7 @@
 """Types, initial values and type declarations: XML elements to Structured Text.
 
 Understands TC6 (`<type><array>...`) and IEC 61131-10 (`<Type><InstantlyDefinedType xsi:type="ArrayTypeSpec">`).
-Called by `read`. Raises UntranslatableError for what Structured Text cannot say.
+Called by `project`. Raises UntranslatableError for what Structured Text cannot say.
 """
 
 from __future__ import annotations
