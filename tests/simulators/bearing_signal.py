@@ -18,6 +18,7 @@ import numpy.typing as npt
 from workloads.vibration.bearing import Geometry, Orders, orders_of
 
 Floats = npt.NDArray[np.float64]
+GEOMETRY = Geometry(9, 7.938, 38.5)
 Part = Literal["N", "OR", "IR", "B", "FTF"]
 
 
@@ -44,7 +45,7 @@ class Machine:
     rate_hz: float = 12_000.0
     seconds: float = 4.0
     rpm: float = 1750.0
-    geometry: Geometry = Geometry(9, 7.938, 38.5)
+    geometry: Geometry = GEOMETRY
     noise: float = 0.05  # RMS of the broadband noise
     colour: float = 0.5  # 0 white, 1 as 1/f in amplitude
     resonances: tuple[tuple[float, float, float], ...] = ((3200.0, 0.03, 1.0),)  # Hz, damping, gain

@@ -45,7 +45,7 @@ class Geometry:
 
 
 def orders_of(geometry: Geometry, *, outer_turns: bool = False) -> Orders:
-    """Orders by pure rolling. With ``outer_turns`` the outer ring turns and the inner is fixed: only the cage's differs.
+    """Orders by pure rolling. With ``outer_turns`` the outer ring turns, the inner stands: only the cage differs.
 
     Raises DocumentError for dimensions that fit no bearing, all mistakes at once.
     """

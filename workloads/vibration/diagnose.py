@@ -23,6 +23,8 @@ from workloads.vibration.record import Record
 PART = 0.2
 # A cage draws lines where belts, loose parts and slow wander draw theirs: named only when plain.
 CAGE_MARGIN = 0.8
+# Fewer turns of the cage than this, and its lines run into those of everything slow.
+MIN_CAGE_TURNS = 60
 # Width of the logistic that turns a margin into a confidence, from the same population.
 SOFTNESS = 0.12
 
@@ -98,7 +100,7 @@ def diagnose(record: Record, orders: Orders) -> Diagnosis:
     }
     nearest = _nearest(fits, {Part.OUTER: orders.bpfo, Part.INNER: orders.bpfi, Part.ELEMENT: 2 * orders.bsf})
     part = nearest if fits[nearest].margin >= PART else Part.NONE
-    if part is Part.NONE:
+    if part is Part.NONE and record.turns * orders.ftf >= MIN_CAGE_TURNS:
         cage = lines.fit(CAGE, orders.ftf, 0.0)
         fits[Part.CAGE] = cage
         if cage.margin >= CAGE_MARGIN:
@@ -140,7 +142,7 @@ def _confidence(beyond: float) -> float:
 
 
 _TEETH: Mapping[Part, Comb] = {Part.OUTER: OUTER, Part.INNER: INNER, Part.ELEMENT: ELEMENT, Part.CAGE: CAGE}
-_NAMES = {Part.OUTER: "BPFO", Part.INNER: "BPFI", Part.ELEMENT: "2xBSF", Part.CAGE: "FTF"}
+_NAMES = {Part.OUTER: "BPFO", Part.INNER: "BPFI", Part.ELEMENT: "BSF", Part.CAGE: "FTF"}
 _WORDS = {
     Part.OUTER: "outer race",
     Part.INNER: "inner race",
@@ -159,7 +161,8 @@ def _evidence(spectrum: EnvelopeSpectrum, part: Part, fit: Fit, shaft_hz: float)
         if not 1 <= middle < len(spectrum.level) - 1:
             continue
         place = middle - 1 + int(spectrum.level[middle - 1 : middle + 2].argmax())
-        name = f"{tooth.multiple:g}x{_NAMES[part]}" if tooth.multiple != 1 else _NAMES[part]
+        times = tooth.multiple * (2 if part is Part.ELEMENT else 1)
+        name = f"{times:g}x{_NAMES[part]}" if times != 1 else _NAMES[part]
         shown.append(
             Line(
                 name,

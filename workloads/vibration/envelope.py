@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -59,7 +60,8 @@ def fast_length(count: int) -> int:
 def whitened(samples: Array) -> tuple[npt.NDArray[np.complex64], npt.NDArray[np.complex64]]:
     """Two spectra of ``samples`` (even length): magnitudes all 1, and root magnitudes; (n/2 + 1,) each, complex64."""
     x = np.asarray(samples, dtype=np.float32)
-    spectrum: npt.NDArray[np.complex64] = np.fft.rfft(x - x.mean(dtype=np.float64).astype(np.float32))
+    # numpy keeps single precision here; its type information says otherwise.
+    spectrum = cast("npt.NDArray[np.complex64]", np.fft.rfft(x - x.mean(dtype=np.float64).astype(np.float32)))
     parts = spectrum.view(np.float32)
     size = np.sqrt(np.square(parts[0::2]) + np.square(parts[1::2]))
     # A bin that holds nothing has no phase either: it stays nothing.
