@@ -61,7 +61,7 @@ def emit(project: Project) -> tuple[Text, list[NotTaken]]:
     for decl in project.types:
         _type(decl, out)
     # A named list is reached as LIST.variable, which only lists at the top of a file have.
-    lists = [s for c in project.configurations for o in (c, *c.resources) for s in o.globals if s.name]
+    lists = [s for c in project.configurations for s in c.all_globals() if s.name]
     for section in [*project.globals, *lists]:
         out.gap()
         _section(section, out, "", "VAR_GLOBAL")

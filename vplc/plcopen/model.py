@@ -221,6 +221,9 @@ class Configuration:
     globals: list[Section] = field(default_factory=list)
     resources: list[Resource] = field(default_factory=list)
 
+    def all_globals(self) -> list[Section]:
+        return self.globals + [s for r in self.resources for s in r.globals]
+
 
 @dataclass(slots=True)
 class Project:

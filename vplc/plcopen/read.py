@@ -1,8 +1,8 @@
 """A PLCopen project as a source of the compiler.
 
 Called by the compiler's command line for files that end in .xml. What the compiler finds in the text is reported
-at the line of the XML file, with the POU and element behind the text; logic that was not taken is a warning,
-since whatever uses it no longer compiles; a file that is no project is an error.
+at the line of the XML file, with the POU and element behind the text. Logic that was not taken is an error: the
+program would act differently; a file that is no project is one too.
 """
 
 from __future__ import annotations
@@ -71,10 +71,13 @@ def read_project(path: str, diagnostics: Diagnostics) -> Source:
     imported = load(data, path)
     xml = _XmlSource(path, data.decode("utf-8", "replace"))
     for problem in imported.problems:
-        diagnostics.error("E090", problem.what, Span(xml, problem.line, problem.line), problem.remedy)
+        diagnostics.error("E091", problem.what, Span(xml, problem.line, problem.line), problem.remedy)
     for lost in imported.not_taken:
+        where = _element(lost.place)
+        message = f"not taken: {where}: {lost.why}" if where else f"not taken: {lost.why}"
+        span = Span(xml, lost.place.line, lost.place.line)
         if lost.logic:
-            where = _element(lost.place)
-            message = f"not taken: {where}: {lost.why}" if where else f"not taken: {lost.why}"
-            diagnostics.warn("W090", message, Span(xml, lost.place.line, lost.place.line))
+            diagnostics.error("E092", message, span)
+        else:
+            diagnostics.warn("W092", message, span)
     return ImportedSource(imported)

@@ -105,7 +105,7 @@ class Names:
         self.aliases = {t.name.upper(): t.alias for t in project.types if t.alias}
         lists = [*project.globals]
         for conf in project.configurations:
-            lists += conf.globals + [s for r in conf.resources for s in r.globals]
+            lists += conf.all_globals()
         self.globals = {v.name.upper(): v.type for s in lists for v in s.variables}
         self.lists = {s.name.upper() for s in lists if s.name}
 
