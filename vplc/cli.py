@@ -12,7 +12,7 @@ from pathlib import Path
 
 from vplc.compiler.front import front, read_source
 from vplc.compiler.model import PROFILES
-from vplc.compiler.source import CompileError, Diagnostics, Source, Unsupported, nearest
+from vplc.compiler.source import CompileError, Diagnostics, Source, Span, UnsupportedError, nearest
 
 ERRORS = Path(__file__).resolve().parent / "errors"
 TARGETS = ("x86-64", "aarch64", "armv7", "riscv64")
@@ -77,7 +77,7 @@ def main(argv: list[str]) -> int:
     except CompileError as error:
         report(error.diagnostics, options.json)
         return 1
-    except Unsupported as error:
+    except UnsupportedError as error:
         message = f"vplc: {error}"
         out(json.dumps({"ok": False, "error": str(error)}) if options.json else message, err=not options.json)
         return 1
@@ -93,23 +93,49 @@ def load(files: list[str], diagnostics: Diagnostics) -> list[Source]:
     sources = []
     for name in files:
         if name.lower().endswith(".xml"):
-            from vplc.plcopen.read import read_project
-
-            sources.append(read_project(name, diagnostics))
+            sources.append(load_project(name, diagnostics))
         else:
             sources.append(read_source(name, diagnostics))
     return sources
 
 
+def load_project(name: str, diagnostics: Diagnostics) -> Source:
+    """A PLCopen XML file as Structured Text. What cannot be taken is an error when the program would differ."""
+    from vplc.plcopen import load as load_xml
+
+    empty = Source(name, "")
+    try:
+        imported = load_xml(Path(name))
+    except OSError as error:
+        diagnostics.error("E081", f"cannot read {name}: {error.strerror or error}", Span(empty, 0, 0))
+        return empty
+    source = Source(name, imported.st_text)
+    for problem in imported.problems:
+        diagnostics.error(
+            "E091", f"line {problem.line}: {problem.what}", Span(empty, problem.line, problem.line), problem.remedy
+        )
+    for entry in imported.not_taken:
+        where = Span(Source(f"{name}#{entry.place.line}", ""), 0, 0)
+        if entry.logic:
+            diagnostics.error("E092", f"not taken from the XML: {entry.place}: {entry.why}", where)
+        else:
+            diagnostics.warn("W092", f"not taken from the XML: {entry.place}: {entry.why}", where)
+    return source
+
+
 def report(diagnostics: Diagnostics, as_json: bool) -> None:
     items = diagnostics.sorted()
     if as_json:
-        out(json.dumps({
-            "ok": diagnostics.errors == 0,
-            "errors": diagnostics.errors,
-            "warnings": sum(1 for d in items if d.severity == "warning"),
-            "diagnostics": [d.as_json() for d in items],
-        }))
+        out(
+            json.dumps(
+                {
+                    "ok": diagnostics.errors == 0,
+                    "errors": diagnostics.errors,
+                    "warnings": sum(1 for d in items if d.severity == "warning"),
+                    "diagnostics": [d.as_json() for d in items],
+                }
+            )
+        )
         return
     for item in items:
         out(item.render())
@@ -147,7 +173,7 @@ def build(options: argparse.Namespace) -> int:
 
     target_path = Path(options.out)
     if not target_path.resolve().parent.is_dir():
-        raise Unsupported(f"the folder {target_path.parent} does not exist")
+        raise UnsupportedError(f"the folder {target_path.parent} does not exist")
     diagnostics = Diagnostics()
     made = compile_sources(load(options.files, diagnostics), options.profile, diagnostics)
     objects = compile_object(made.code.ir, options.target, options.level)
@@ -155,8 +181,18 @@ def build(options: argparse.Namespace) -> int:
     layout_path = target_path.with_suffix(".json") if target_path.suffix == ".so" else Path(str(target_path) + ".json")
     layout_path.write_text(json.dumps(layout_document(made, options.target), indent=1) + "\n", "utf-8")
     if options.json:
-        out(json.dumps({"ok": True, "library": str(target_path), "layout": str(layout_path), "target": options.target,
-                        "state_size": made.layout.size, "retain_size": made.layout.retain_size}))
+        out(
+            json.dumps(
+                {
+                    "ok": True,
+                    "library": str(target_path),
+                    "layout": str(layout_path),
+                    "target": options.target,
+                    "state_size": made.layout.size,
+                    "retain_size": made.layout.retain_size,
+                }
+            )
+        )
     else:
         report(diagnostics, False)
         out(f"{target_path}: {options.target}, state {made.layout.size} bytes; layout in {layout_path}")

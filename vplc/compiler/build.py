@@ -30,8 +30,9 @@ class Build:
     source_hash: str
 
 
-def compile_sources(sources: Sequence[Source], profile: str = "iec", diagnostics: Diagnostics | None = None,
-                    testing: bool = False) -> Build:
+def compile_sources(
+    sources: Sequence[Source], profile: str = "iec", diagnostics: Diagnostics | None = None, testing: bool = False
+) -> Build:
     program = front(sources, profile, diagnostics, testing)
     planner = Planner(program)
     layout = planner.plan()
@@ -61,13 +62,19 @@ class Entry:
 MAX_ELEMENTS = 100_000
 
 
-def _leaves(path: str, t: Type, offset: int, bit: int, kind: str, retain: bool, address: str, constant: bool) -> Iterator[Entry]:
+def _leaves(
+    path: str, t: Type, offset: int, bit: int, kind: str, retain: bool, address: str, constant: bool
+) -> Iterator[Entry]:
     if isinstance(t, StructType):
         for f in t.fields.values():
             yield from _leaves(f"{path}.{f.name}", f.type, offset + f.offset, -1, kind, retain, "", constant)
     elif isinstance(t, BlockType):
         yield from _members(path, t, offset, retain)
-    elif isinstance(t, ArrayType) and isinstance(t.element, (StructType, BlockType, ArrayType)) and t.count <= MAX_ELEMENTS:
+    elif (
+        isinstance(t, ArrayType)
+        and isinstance(t.element, (StructType, BlockType, ArrayType))
+        and t.count <= MAX_ELEMENTS
+    ):
         for flat in range(t.count):
             rest, parts = flat, []
             for low, high in reversed(t.dims):
@@ -83,15 +90,29 @@ def _members(path: str, t: BlockType, offset: int, retain: bool) -> Iterator[Ent
     for v in t.members:
         if v.name.startswith("__") or v.kind == "inout":
             continue
-        yield from _leaves(f"{path}.{v.name}" if path else v.name, v.type, offset + v.offset, v.bit, v.kind,
-                           retain or v.retain, v.address, v.constant)
+        yield from _leaves(
+            f"{path}.{v.name}" if path else v.name,
+            v.type,
+            offset + v.offset,
+            v.bit,
+            v.kind,
+            retain or v.retain,
+            v.address,
+            v.constant,
+        )
     for v in t.symbol.variables.values():
-        if v.storage == "static" and not v.hidden and v.owner is t.symbol and not v.name.startswith("__") \
-                and t.symbol.kind == "PROGRAM":
+        if (
+            v.storage == "static"
+            and not v.hidden
+            and v.owner is t.symbol
+            and not v.name.startswith("__")
+            and t.symbol.kind == "PROGRAM"
+        ):
             if v.constant and isinstance(v.value, (int, float)):
                 continue
-            yield from _leaves(f"{path}.{v.name}" if path else v.name, v.type, v.offset, v.bit, v.kind, v.retain,
-                               v.address, v.constant)
+            yield from _leaves(
+                f"{path}.{v.name}" if path else v.name, v.type, v.offset, v.bit, v.kind, v.retain, v.address, v.constant
+            )
 
 
 def instance_entries(instance: ProgramInstance, prefix: str = "") -> Iterator[Entry]:
@@ -157,9 +178,13 @@ def layout_document(build: Build, target: str) -> dict[str, object]:
         "state_align": 16,
         "retain": {"offset": 0, "size": layout.retain_size},
         "header": {
-            "offset": layout.header, "size": HEADER_SIZE, "time_ns": layout.header + TIME_NS,
-            "fault_site": layout.header + FAULT_SITE, "fault_a": layout.header + FAULT_A,
-            "fault_b": layout.header + FAULT_B, "loop_budget": layout.header + BUDGET_LIMIT,
+            "offset": layout.header,
+            "size": HEADER_SIZE,
+            "time_ns": layout.header + TIME_NS,
+            "fault_site": layout.header + FAULT_SITE,
+            "fault_a": layout.header + FAULT_A,
+            "fault_b": layout.header + FAULT_B,
+            "loop_budget": layout.header + BUDGET_LIMIT,
         },
         "areas": {
             "inputs": {"offset": layout.inputs[0], "size": layout.inputs[1]},
@@ -168,8 +193,13 @@ def layout_document(build: Build, target: str) -> dict[str, object]:
         },
         "symbols": {"init": "vplc_init", "run": dict(build.code.runs)},
         "programs": [
-            {"name": one.name, "type": one.program.full_name, "task": one.task or None, "offset": one.offset,
-             "run": build.code.runs.get(one.name)}
+            {
+                "name": one.name,
+                "type": one.program.full_name,
+                "task": one.task or None,
+                "offset": one.offset,
+                "run": build.code.runs.get(one.name),
+            }
             for one in program.instances
         ],
         "tasks": [
@@ -177,16 +207,32 @@ def layout_document(build: Build, target: str) -> dict[str, object]:
             for t in program.tasks
         ],
         "variables": [
-            {"path": e.path, "program": owner or None, "type": e.type.name, "base": e.type.base.name, "offset": e.offset,
-             "size": e.type.size, "bit": e.bit if e.bit >= 0 else None, "direction": _direction(e), "retain": e.retain,
-             "constant": e.constant, "address": e.address or None}
+            {
+                "path": e.path,
+                "program": owner or None,
+                "type": e.type.name,
+                "base": e.type.base.name,
+                "offset": e.offset,
+                "size": e.type.size,
+                "bit": e.bit if e.bit >= 0 else None,
+                "direction": _direction(e),
+                "retain": e.retain,
+                "constant": e.constant,
+                "address": e.address or None,
+            }
             for owner, e in entries
         ],
         "faults": [
-            {"site": number, "kind": site.kind.partition(":")[0], "message": fault_text(site), "pou": site.pou,
-             "file": site.source.name if site.source else None,
-             "line": site.source.line_col(site.start)[0] if site.source else None}
-            for number, site in enumerate(build.code.sites) if number
+            {
+                "site": number,
+                "kind": site.kind.partition(":")[0],
+                "message": fault_text(site),
+                "pou": site.pou,
+                "file": site.source.name if site.source else None,
+                "line": site.source.line_col(site.start)[0] if site.source else None,
+            }
+            for number, site in enumerate(build.code.sites)
+            if number
         ],
     }
 

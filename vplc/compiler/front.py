@@ -13,8 +13,8 @@ from vplc.compiler import tree
 from vplc.compiler.check import analyse
 from vplc.compiler.model import Program
 from vplc.compiler.parser import parse
-from vplc.compiler.types import ELEMENTARY
 from vplc.compiler.source import CompileError, Diagnostics, Source, Span
+from vplc.compiler.types import ELEMENTARY
 
 LIBRARY = Path(__file__).resolve().parent.parent / "library"
 _COUNTERS = ("INT", "DINT", "LINT", "UDINT", "ULINT", "SINT", "USINT", "UINT")
@@ -70,7 +70,9 @@ def _counter(text: str, name: str, suffix: str) -> str:
 def _wide(text: str) -> str:
     """The WSTRING functions: the STRING ones over words."""
     part = text.partition("(* WIDE *)")[2]
-    return re.sub(r"\b__(?=[A-Z])", "__W", part).replace("POINTER TO BYTE", "POINTER TO WORD").replace("(* x2 *)", "* 2")
+    return (
+        re.sub(r"\b__(?=[A-Z])", "__W", part).replace("POINTER TO BYTE", "POINTER TO WORD").replace("(* x2 *)", "* 2")
+    )
 
 
 def _long_timers(text: str) -> str:
@@ -86,8 +88,9 @@ def _long_timers(text: str) -> str:
     return "\n" + "\n".join(out)
 
 
-def front(sources: Sequence[Source], profile: str = "iec", diagnostics: Diagnostics | None = None,
-          testing: bool = False) -> Program:
+def front(
+    sources: Sequence[Source], profile: str = "iec", diagnostics: Diagnostics | None = None, testing: bool = False
+) -> Program:
     """Parses and checks. Raises CompileError with all findings when anything is wrong."""
     diagnostics = diagnostics if diagnostics is not None else Diagnostics()
     units = []

@@ -42,6 +42,9 @@ TEXT_B = 320
 HEADER_SIZE = 64
 TEST_HEADER_SIZE = 576
 LOOP_BUDGET = 50_000_000
+# References are offsets into the state plus this: they survive a move of the state, fit 32 bits, keep
+# their alignment, and 0 stays the null reference.
+POINTER_BIAS = 4096
 CHUNK_LIMIT = 160
 BIG_LOCAL = 1024
 
@@ -185,8 +188,11 @@ class Planner:
         for one in program.instances:
             if isinstance(one.init, Variable):
                 instances.append(one.init)
-        others = [s.result_variable for s in program.pous
-                  if s.kind == "PROGRAM" and s.result_variable is not None and s.result_variable not in instances]
+        others = [
+            s.result_variable
+            for s in program.pous
+            if s.kind == "PROGRAM" and s.result_variable is not None and s.result_variable not in instances
+        ]
         instances.extend(others)
         for v in [*roots, *folded, *instances, *statics]:
             self.lay(v.type)
@@ -232,9 +238,13 @@ class Planner:
             return
         count = sum(1 for i in self.program.instances if i.program is symbol)
         for v in symbol.variables.values():
-            if v.owner is symbol and v.kind in ("local", "output", "input") and v.storage != "static" and (
-                v.retain or (v.address and "*" not in v.address)
-            ) and count <= 1:
+            if (
+                v.owner is symbol
+                and v.kind in ("local", "output", "input")
+                and v.storage != "static"
+                and (v.retain or (v.address and "*" not in v.address))
+                and count <= 1
+            ):
                 v.storage = "static"
                 self.program.statics.append(v)
 
@@ -418,11 +428,7 @@ def weight(body: list[object]) -> int:
     total = 0
     for s in body:
         total += 1
-        if isinstance(s, typed.If):
-            for _, inner in s.branches:
-                total += weight(list(inner))
-            total += weight(list(s.otherwise))
-        elif isinstance(s, typed.Case):
+        if isinstance(s, (typed.If, typed.Case)):
             for _, inner in s.branches:
                 total += weight(list(inner))
             total += weight(list(s.otherwise))

@@ -11,17 +11,88 @@ import re
 from vplc.compiler.source import Diagnostics, Source, Span
 
 RESERVED = frozenset(
-    """IF THEN ELSIF ELSE END_IF CASE OF END_CASE FOR TO BY DO END_FOR WHILE END_WHILE REPEAT UNTIL END_REPEAT
-    RETURN EXIT CONTINUE AND OR XOR NOT MOD AND_THEN OR_ELSE TRUE FALSE
-    VAR VAR_INPUT VAR_OUTPUT VAR_IN_OUT VAR_TEMP VAR_GLOBAL VAR_EXTERNAL VAR_STAT VAR_INST VAR_CONFIG
-    VAR_ACCESS END_VAR
-    TYPE END_TYPE STRUCT END_STRUCT UNION END_UNION ARRAY
-    FUNCTION END_FUNCTION FUNCTION_BLOCK FUNCTIONBLOCK END_FUNCTION_BLOCK END_FUNCTIONBLOCK
-    PROGRAM END_PROGRAM CLASS END_CLASS
-    METHOD END_METHOD PROPERTY END_PROPERTY END_GET END_SET INTERFACE END_INTERFACE
-    ACTION END_ACTION ACTIONS END_ACTIONS
-    CONFIGURATION END_CONFIGURATION RESOURCE END_RESOURCE NAMESPACE END_NAMESPACE
-    END_TEST END_SETUP END_TEARDOWN""".split()
+    [
+        "IF",
+        "THEN",
+        "ELSIF",
+        "ELSE",
+        "END_IF",
+        "CASE",
+        "OF",
+        "END_CASE",
+        "FOR",
+        "TO",
+        "BY",
+        "DO",
+        "END_FOR",
+        "WHILE",
+        "END_WHILE",
+        "REPEAT",
+        "UNTIL",
+        "END_REPEAT",
+        "RETURN",
+        "EXIT",
+        "CONTINUE",
+        "AND",
+        "OR",
+        "XOR",
+        "NOT",
+        "MOD",
+        "AND_THEN",
+        "OR_ELSE",
+        "TRUE",
+        "FALSE",
+        "VAR",
+        "VAR_INPUT",
+        "VAR_OUTPUT",
+        "VAR_IN_OUT",
+        "VAR_TEMP",
+        "VAR_GLOBAL",
+        "VAR_EXTERNAL",
+        "VAR_STAT",
+        "VAR_INST",
+        "VAR_CONFIG",
+        "VAR_ACCESS",
+        "END_VAR",
+        "TYPE",
+        "END_TYPE",
+        "STRUCT",
+        "END_STRUCT",
+        "UNION",
+        "END_UNION",
+        "ARRAY",
+        "FUNCTION",
+        "END_FUNCTION",
+        "FUNCTION_BLOCK",
+        "FUNCTIONBLOCK",
+        "END_FUNCTION_BLOCK",
+        "END_FUNCTIONBLOCK",
+        "PROGRAM",
+        "END_PROGRAM",
+        "CLASS",
+        "END_CLASS",
+        "METHOD",
+        "END_METHOD",
+        "PROPERTY",
+        "END_PROPERTY",
+        "END_GET",
+        "END_SET",
+        "INTERFACE",
+        "END_INTERFACE",
+        "ACTION",
+        "END_ACTION",
+        "ACTIONS",
+        "END_ACTIONS",
+        "CONFIGURATION",
+        "END_CONFIGURATION",
+        "RESOURCE",
+        "END_RESOURCE",
+        "NAMESPACE",
+        "END_NAMESPACE",
+        "END_TEST",
+        "END_SETUP",
+        "END_TEARDOWN",
+    ]
 )
 
 
@@ -131,7 +202,9 @@ def _unreadable(source: Source, diagnostics: Diagnostics, at: int) -> int:
         line_end = text.find("\n", at)
         line_end = len(text) if line_end < 0 else line_end
         diagnostics.error(
-            "E002", f"string is not closed on its line: {char} is missing", Span(source, at, line_end),
+            "E002",
+            f"string is not closed on its line: {char} is missing",
+            Span(source, at, line_end),
             f"close it with {char}; write a {char} inside as ${char}",
         )
         return line_end
@@ -198,8 +271,15 @@ def decode_string(body: str, wide: bool) -> str | None:
     return "".join(out)
 
 
-_UNITS = {"D": 86_400_000_000_000, "H": 3_600_000_000_000, "M": 60_000_000_000, "S": 1_000_000_000,
-          "MS": 1_000_000, "US": 1_000, "NS": 1}
+_UNITS = {
+    "D": 86_400_000_000_000,
+    "H": 3_600_000_000_000,
+    "M": 60_000_000_000,
+    "S": 1_000_000_000,
+    "MS": 1_000_000,
+    "US": 1_000,
+    "NS": 1,
+}
 _PART = re.compile(r"([0-9][0-9_]*(?:\.[0-9_]*)?)(MS|US|NS|D|H|M|S)_?")
 
 

@@ -131,7 +131,7 @@ class CompileError(Exception):
         self.diagnostics = diagnostics
 
 
-class Unsupported(Exception):
+class UnsupportedError(Exception):
     """Something the compiler knows about but cannot do; the message names it."""
 
 

@@ -77,11 +77,27 @@ class Elementary(Type):
 def _elementary() -> dict[str, Elementary]:
     table: dict[str, Elementary] = {}
     rows = [
-        ("BOOL", "bool", 1), ("BYTE", "bits", 1), ("WORD", "bits", 2), ("DWORD", "bits", 4), ("LWORD", "bits", 8),
-        ("SINT", "int", 1), ("INT", "int", 2), ("DINT", "int", 4), ("LINT", "int", 8),
-        ("USINT", "uint", 1), ("UINT", "uint", 2), ("UDINT", "uint", 4), ("ULINT", "uint", 8),
-        ("REAL", "real", 4), ("LREAL", "real", 8), ("CHAR", "char", 1), ("WCHAR", "char", 2),
-        ("TIME", "time", 8), ("DATE", "date", 8), ("TIME_OF_DAY", "tod", 8), ("DATE_AND_TIME", "dt", 8),
+        ("BOOL", "bool", 1),
+        ("BYTE", "bits", 1),
+        ("WORD", "bits", 2),
+        ("DWORD", "bits", 4),
+        ("LWORD", "bits", 8),
+        ("SINT", "int", 1),
+        ("INT", "int", 2),
+        ("DINT", "int", 4),
+        ("LINT", "int", 8),
+        ("USINT", "uint", 1),
+        ("UINT", "uint", 2),
+        ("UDINT", "uint", 4),
+        ("ULINT", "uint", 8),
+        ("REAL", "real", 4),
+        ("LREAL", "real", 8),
+        ("CHAR", "char", 1),
+        ("WCHAR", "char", 2),
+        ("TIME", "time", 8),
+        ("DATE", "date", 8),
+        ("TIME_OF_DAY", "tod", 8),
+        ("DATE_AND_TIME", "dt", 8),
     ]
     for name, group, size in rows:
         table[name] = Elementary(name, group, size)
@@ -299,8 +315,31 @@ def widens(source: Elementary, target: Elementary) -> bool:
     return source is target or target.name in _IMPLICIT.get(source.name, ())
 
 
-_ORDER = ("SINT", "USINT", "INT", "UINT", "DINT", "UDINT", "LINT", "ULINT", "REAL", "LREAL", "BOOL", "BYTE", "WORD",
-          "DWORD", "LWORD", "TIME", "LTIME", "DATE", "LDATE", "TOD", "LTOD", "DT", "LDT")
+_ORDER = (
+    "SINT",
+    "USINT",
+    "INT",
+    "UINT",
+    "DINT",
+    "UDINT",
+    "LINT",
+    "ULINT",
+    "REAL",
+    "LREAL",
+    "BOOL",
+    "BYTE",
+    "WORD",
+    "DWORD",
+    "LWORD",
+    "TIME",
+    "LTIME",
+    "DATE",
+    "LDATE",
+    "TOD",
+    "LTOD",
+    "DT",
+    "LDT",
+)
 
 
 def common(a: Elementary, b: Elementary) -> Elementary | None:

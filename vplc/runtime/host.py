@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from vplc.compiler import layout as lay
@@ -31,8 +32,15 @@ class Fault:
     values: list[Json]
 
     def as_json(self) -> dict[str, Json]:
-        return {"kind": self.kind, "message": self.message, "pou": self.pou, "file": self.file, "line": self.line,
-                "col": self.col, "values": self.values}
+        return {
+            "kind": self.kind,
+            "message": self.message,
+            "pou": self.pou,
+            "file": self.file,
+            "line": self.line,
+            "col": self.col,
+            "values": self.values,
+        }
 
 
 class Host:
@@ -53,12 +61,12 @@ class Host:
         """A cold start: every variable gets its initial value."""
         return self.fault() if self._init(self.address) else None
 
-    def runner(self, instance: ProgramInstance) -> ctypes._CFuncPtr:
+    def runner(self, instance: ProgramInstance) -> Callable[..., int]:
         """`run(state, now_ns) -> 0 or 1`"""
         name = self.build.code.runs[instance.name]
         return ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_int64)(self.code.address(name))
 
-    def looper(self, instance: ProgramInstance) -> ctypes._CFuncPtr:
+    def looper(self, instance: ProgramInstance) -> Callable[..., int]:
         """`loop(state, scans, now_ns, period_ns) -> 0 or 1`"""
         name = self.build.code.runs[instance.name].replace("vplc_run_", "vplc_loop_", 1)
         kind = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 
 from vplc.compiler.build import compile_sources
-from vplc.compiler.source import Diagnostics, Source, Unsupported
+from vplc.compiler.source import Diagnostics, Source, UnsupportedError
 from vplc.runtime.host import Host
 from vplc.runtime.run import choose, parse_period
 from vplc.runtime.values import Json, PathError, find, read
@@ -21,7 +21,7 @@ REPEATS = 5
 
 def bench_command(sources: Sequence[Source], diagnostics: Diagnostics, options: argparse.Namespace) -> int:
     if options.scans < 1:
-        raise Unsupported("--scans: measure at least one scan")
+        raise UnsupportedError("--scans: measure at least one scan")
     build = compile_sources(sources, options.profile, diagnostics)
     instance = choose(build.program, options.program)
     host = Host(build, options.level)

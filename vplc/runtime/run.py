@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from vplc.compiler.build import Build, compile_sources, find_instance, global_entries, instance_entries
 from vplc.compiler.lexer import duration_ns
 from vplc.compiler.model import Program, ProgramInstance
-from vplc.compiler.source import Diagnostics, Source, Unsupported, nearest
+from vplc.compiler.source import Diagnostics, Source, UnsupportedError, nearest
 from vplc.runtime.host import Fault, Host
 from vplc.runtime.values import Json, PathError, Spot, find, read, write
 
@@ -30,27 +30,29 @@ class Setting:
 
 
 def parse_period(text: str) -> int:
-    """Nanoseconds of `10ms`, `T#1s`, ...; raises Unsupported."""
+    """Nanoseconds of `10ms`, `T#1s`, ...; raises UnsupportedError."""
     body = text.partition("#")[2] or text
     value = duration_ns(body)
     if value is None or value < 0:
-        raise Unsupported(f"{text!r} is not a period: write it like 10ms or 1s500ms")
+        raise UnsupportedError(f"{text!r} is not a period: write it like 10ms or 1s500ms")
     return value
 
 
 def choose(program: Program, name: str) -> ProgramInstance:
-    """The program to run; raises Unsupported when the choice is not clear."""
+    """The program to run; raises UnsupportedError when the choice is not clear."""
     names = [one.name for one in program.instances]
     if not names:
-        raise Unsupported("there is no PROGRAM to run in these files")
+        raise UnsupportedError("there is no PROGRAM to run in these files")
     if not name:
         if len(names) == 1:
             return program.instances[0]
-        raise Unsupported(f"several programs: choose one with --program ({', '.join(names)})")
+        raise UnsupportedError(f"several programs: choose one with --program ({', '.join(names)})")
     found = find_instance(program, name)
     if found is None:
         hint = nearest(name, names)
-        raise Unsupported(f'there is no PROGRAM "{name}"' + (f" - {hint}" if hint else f"; there are: {', '.join(names)}"))
+        raise UnsupportedError(
+            f'there is no PROGRAM "{name}"' + (f" - {hint}" if hint else f"; there are: {', '.join(names)}")
+        )
     return found
 
 
@@ -60,7 +62,7 @@ _SETTING = re.compile(r"^(?P<path>[^=]+)=(?P<value>.*)@(?P<scan>\d+)$", re.S)
 def parse_setting(build: Build, instance: ProgramInstance, text: str) -> Setting:
     m = _SETTING.match(text)
     if m is None:
-        raise Unsupported(f"--set {text!r}: write PATH=VALUE@SCAN, for example x=5@0")
+        raise UnsupportedError(f"--set {text!r}: write PATH=VALUE@SCAN, for example x=5@0")
     path = m.group("path").strip()
     spot = find(build.program, instance, path)
     probe = bytearray(build.layout.size)
@@ -86,14 +88,14 @@ def run_command(sources: Sequence[Source], diagnostics: Diagnostics, options: ar
     build = compile_sources(sources, options.profile, diagnostics)
     instance = choose(build.program, options.program)
     if options.scans < 0:
-        raise Unsupported("--scans counts from 0")
+        raise UnsupportedError("--scans counts from 0")
     period = parse_period(options.period)
     try:
         settings = [parse_setting(build, instance, text) for text in options.sets]
         paths = split_paths(options.watch) or default_watch(build, instance)
         spots = [(path, find(build.program, instance, path)) for path in paths]
     except PathError as error:
-        raise Unsupported(str(error)) from None
+        raise UnsupportedError(str(error)) from None
     if not options.json:
         for item in diagnostics.sorted():
             sys.stderr.write(item.render() + "\n")
@@ -119,8 +121,15 @@ def run_command(sources: Sequence[Source], diagnostics: Diagnostics, options: ar
     return 1 if fault is not None else 0
 
 
-def _scans(host: Host, instance: ProgramInstance, settings: list[Setting], scans: int, period: int, writer: object,
-           spots: list[tuple[str, Spot]]) -> tuple[Fault | None, int]:
+def _scans(
+    host: Host,
+    instance: ProgramInstance,
+    settings: list[Setting],
+    scans: int,
+    period: int,
+    writer: object,
+    spots: list[tuple[str, Spot]],
+) -> tuple[Fault | None, int]:
     fault = host.init()
     if fault is not None:
         return fault, 0

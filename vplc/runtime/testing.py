@@ -33,8 +33,9 @@ class Outcome:
         return {"name": self.name, "file": self.file, "line": self.line, "passed": self.passed, "message": self.message}
 
 
-def run_tests(sources: Sequence[Source], tests: Sequence[Source], profile: str, diagnostics: Diagnostics,
-              level: int = 0) -> list[Outcome]:
+def run_tests(
+    sources: Sequence[Source], tests: Sequence[Source], profile: str, diagnostics: Diagnostics, level: int = 0
+) -> list[Outcome]:
     """Compiles and runs all tests. Raises CompileError when the files are wrong."""
     build = compile_sources([*sources, *tests], profile, diagnostics, testing=True)
     if not build.code.tests:
@@ -51,7 +52,9 @@ def _run_one(host: Host, test: PouSymbol, name: str, teardown: str) -> Outcome:
     problem = ""
     if host.init() is not None:
         fault = host.fault()
-        return Outcome(test.title, test.source.name, fault.line or line, False, f"fault while initialising: {fault.message}")
+        return Outcome(
+            test.title, test.source.name, fault.line or line, False, f"fault while initialising: {fault.message}"
+        )
     if host.call(name):
         line, problem = _failure(host, line)
     if test.teardown and host.call(teardown) and not problem:
@@ -87,8 +90,9 @@ def _failure(host: Host, line: int) -> tuple[int, str]:
     return where, f"{message + ' - ' if message else ''}{' '.join(text.split())} failed{got}"
 
 
-def test_command(sources: Sequence[Source], tests: Sequence[Source], diagnostics: Diagnostics,
-                 options: argparse.Namespace) -> int:
+def test_command(
+    sources: Sequence[Source], tests: Sequence[Source], diagnostics: Diagnostics, options: argparse.Namespace
+) -> int:
     outcomes = run_tests(sources, tests, options.profile, diagnostics)
     failed = sum(1 for o in outcomes if not o.passed)
     for outcome in outcomes:

@@ -8,8 +8,8 @@ import struct
 from dataclasses import dataclass
 
 from vplc.compiler.build import find_instance
-from vplc.compiler.lexer import clock_ns, date_ns, decode_string, duration_ns, stamp_ns
 from vplc.compiler.layout import scalar_bytes, string_bytes
+from vplc.compiler.lexer import clock_ns, date_ns, decode_string, duration_ns, stamp_ns
 from vplc.compiler.model import Program, ProgramInstance
 from vplc.compiler.source import nearest
 from vplc.compiler.symbols import Variable
@@ -77,7 +77,9 @@ def _variable(v: Variable, base: int) -> Spot:
     return Spot(v.type, v.offset, v.bit)
 
 
-def _root(program: Program, instance: ProgramInstance, name: str, path: str, text: str, at: int) -> tuple[Spot, str, int]:
+def _root(
+    program: Program, instance: ProgramInstance, name: str, path: str, text: str, at: int
+) -> tuple[Spot, str, int]:
     upper = name.upper()
     v = instance.program.find_member(upper)
     if v is not None and v.kind not in ("temp", "inout") and (v.offset >= 0 or v.storage == "static"):
@@ -95,7 +97,9 @@ def _root(program: Program, instance: ProgramInstance, name: str, path: str, tex
         return Spot(other.program.type, other.offset), text, at
     known = [x.name for x in instance.program.variables.values()] + [g.name for g in program.globals]
     hint = nearest(name, known)
-    raise PathError(f'{path}: no variable "{name}" in {instance.name} or among the globals' + (f" - {hint}" if hint else ""))
+    raise PathError(
+        f'{path}: no variable "{name}" in {instance.name} or among the globals' + (f" - {hint}" if hint else "")
+    )
 
 
 def _member(spot: Spot, name: str, path: str) -> Spot:
@@ -109,8 +113,9 @@ def _member(spot: Spot, name: str, path: str) -> Spot:
         v = t.symbol.find_member(name.upper())
         if v is not None and v.kind not in ("temp", "inout") and v.offset >= 0:
             return _variable(v, spot.offset)
-        raise PathError(f"{path}: {t.name} has no variable {name} - "
-                        + nearest(name, (x.name for x in t.symbol.variables.values())))
+        raise PathError(
+            f"{path}: {t.name} has no variable {name} - " + nearest(name, (x.name for x in t.symbol.variables.values()))
+        )
     raise PathError(f"{path}: {t.name} has no members")
 
 
@@ -169,8 +174,11 @@ def read(memory: memoryview | bytes | bytearray, spot: Spot) -> Json:
     if isinstance(t, StructType):
         return {f.name: read(memory, Spot(f.type, spot.offset + f.offset)) for f in t.fields.values()}
     if isinstance(t, BlockType):
-        return {v.name: read(memory, _variable(v, spot.offset)) for v in t.members
-                if not v.name.startswith("__") and v.kind != "inout"}
+        return {
+            v.name: read(memory, _variable(v, spot.offset))
+            for v in t.members
+            if not v.name.startswith("__") and v.kind != "inout"
+        }
     if isinstance(t, StringType):
         data = bytes(memory[spot.offset : spot.offset + t.size])
         if t.wide:
@@ -195,15 +203,15 @@ def show(t: Type, value: int | float) -> Json:
     if base.group == "bool":
         return bool(value)
     if base.group == "real":
-        number = float(value)
-        if math.isnan(number) or math.isinf(number):
-            return str(number)
+        real = float(value)
+        if math.isnan(real) or math.isinf(real):
+            return str(real)
         if base.size == 4:
             for digits in range(6, 10):
-                shorter = float(f"{number:.{digits}g}")
-                if struct.pack("<f", shorter) == struct.pack("<f", number):
+                shorter = float(f"{real:.{digits}g}")
+                if struct.pack("<f", shorter) == struct.pack("<f", real):
                     return shorter
-        return number
+        return real
     if base.group == "char":
         return chr(int(value))
     long = "L" if base.long else ""
@@ -227,8 +235,15 @@ def duration_text(ns: int, long: str = "") -> str:
     if ns == 0:
         return f"{long}T#0ms"
     sign, rest, out = "-" if ns < 0 else "", abs(ns), ""
-    for unit, size in (("d", _DAY), ("h", 3_600_000_000_000), ("m", 60_000_000_000), ("s", 1_000_000_000),
-                       ("ms", 1_000_000), ("us", 1_000), ("ns", 1)):
+    for unit, size in (
+        ("d", _DAY),
+        ("h", 3_600_000_000_000),
+        ("m", 60_000_000_000),
+        ("s", 1_000_000_000),
+        ("ms", 1_000_000),
+        ("us", 1_000),
+        ("ns", 1),
+    ):
         if rest >= size:
             out += f"{rest // size}{unit}"
             rest %= size
@@ -250,8 +265,13 @@ def clock_text(ns: int) -> str:
     text = f"{ns // 3_600_000_000_000:02d}:{ns // 60_000_000_000 % 60:02d}:{ns // 1_000_000_000 % 60:02d}"
     rest = ns % 1_000_000_000
     if rest:
-        text += "." + (f"{rest // 1_000_000:03d}" if rest % 1_000_000 == 0 else
-                       f"{rest // 1000:06d}" if rest % 1000 == 0 else f"{rest:09d}")
+        text += "." + (
+            f"{rest // 1_000_000:03d}"
+            if rest % 1_000_000 == 0
+            else f"{rest // 1000:06d}"
+            if rest % 1000 == 0
+            else f"{rest:09d}"
+        )
     return text
 
 
@@ -286,7 +306,9 @@ def parse_scalar(t: Type, text: str) -> int | float:
         name = text.rpartition("#")[2].rpartition(".")[2].upper()
         if name in t.members:
             return t.members[name]
-    elif "#" in text and text.partition("#")[0].upper() == base.name and base.group not in ("time", "date", "tod", "dt"):
+    elif (
+        "#" in text and text.partition("#")[0].upper() == base.name and base.group not in ("time", "date", "tod", "dt")
+    ):
         body = text.partition("#")[2]
     try:
         if base.group == "bool":

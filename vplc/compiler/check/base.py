@@ -39,12 +39,14 @@ class CheckerBase:
     def span(self, node: tree.Expr | tree.Stmt | tree.TypeRef | tree.VarDecl) -> Span:
         return Span(self.source, node.start, node.end)
 
-    def error(self, code: str, message: str, node: tree.Expr | tree.Stmt | tree.TypeRef | tree.VarDecl,
-              hint: str = "") -> None:
+    def error(
+        self, code: str, message: str, node: tree.Expr | tree.Stmt | tree.TypeRef | tree.VarDecl, hint: str = ""
+    ) -> None:
         self.diagnostics.error(code, message, self.span(node), hint)
 
-    def warn(self, code: str, message: str, node: tree.Expr | tree.Stmt | tree.TypeRef | tree.VarDecl,
-             hint: str = "") -> None:
+    def warn(
+        self, code: str, message: str, node: tree.Expr | tree.Stmt | tree.TypeRef | tree.VarDecl, hint: str = ""
+    ) -> None:
         self.diagnostics.warn(code, message, self.span(node), hint)
 
     def bad(self, node: tree.Expr) -> typed.Expr:

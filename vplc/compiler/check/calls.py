@@ -70,11 +70,17 @@ class Calls(Expressions):
             if found.kind == "FUNCTION":
                 return Callee("function", found)
             if found.kind == "PROGRAM" and found.result_variable is not None:
-                place = typed.VariablePlace(self.variable_type(found.result_variable), node.start, found.result_variable)
+                place = typed.VariablePlace(
+                    self.variable_type(found.result_variable), node.start, found.result_variable
+                )
                 return self._instance_callee(place, node)
             if found.kind in ("FUNCTION_BLOCK", "CLASS"):
-                self.error("E034", f"{found.name} is a {found.kind}: it is called through an instance", node,
-                           f"declare VAR x : {found.name}; END_VAR and call x(...)")
+                self.error(
+                    "E034",
+                    f"{found.name} is a {found.kind}: it is called through an instance",
+                    node,
+                    f"declare VAR x : {found.name}; END_VAR and call x(...)",
+                )
                 return None
         if isinstance(found, Variable) and not self._is_plain_value(found):
             return self._instance_callee(self.variable(found, node), node)
@@ -89,8 +95,12 @@ class Calls(Expressions):
             self.error("E034", f"{node.name} is a type and cannot be called", node)
             return None
         names = [k for k, v in self.program.scope.names.items() if isinstance(v, PouSymbol)]
-        self.error("E030", f'unknown function "{node.name}"', node,
-                   nearest(node.name, [*names, *self.visible_names(), *self.intrinsic_names()]))
+        self.error(
+            "E030",
+            f'unknown function "{node.name}"',
+            node,
+            nearest(node.name, [*names, *self.visible_names(), *self.intrinsic_names()]),
+        )
         return None
 
     def intrinsic_names(self) -> list[str]:
@@ -144,8 +154,12 @@ class Calls(Expressions):
             method = t.symbol.find_method(upper)
             if method is not None:
                 return Callee("method", method, base, virtual=True)
-            self.error("E032", f"{t.name} has no method {node.name}", node,
-                       nearest(node.name, [m for b in t.symbol.bases() for m in b.methods]))
+            self.error(
+                "E032",
+                f"{t.name} has no method {node.name}",
+                node,
+                nearest(node.name, [m for b in t.symbol.bases() for m in b.methods]),
+            )
             return None
         member = self.member_of(base, node)
         return None if member.type is ERROR else self._instance_callee(member, node)
@@ -193,17 +207,25 @@ class Calls(Expressions):
                     self.error("E050", f"{arg.name} is given twice", self._arg_node(arg, node))
                 param = by_name[upper]
                 if arg.output and param.kind not in ("output", "inout"):
-                    self.error("E055", f"{param.name} is an input", self._arg_node(arg, node), f"write {param.name} := ...")
+                    self.error(
+                        "E055", f"{param.name} is an input", self._arg_node(arg, node), f"write {param.name} := ..."
+                    )
                     continue
                 if not arg.output and param.kind == "output":
-                    self.error("E055", f"{param.name} is an output", self._arg_node(arg, node), f"write {param.name} => ...")
+                    self.error(
+                        "E055", f"{param.name} is an output", self._arg_node(arg, node), f"write {param.name} => ..."
+                    )
                     continue
                 found[upper] = arg
             elif upper in ("EN", "ENO") and arg.output == (upper == "ENO"):
                 found[upper] = arg
             else:
-                self.error("E050", f"{callee.name} has no parameter {arg.name}", self._arg_node(arg, node),
-                           nearest(arg.name, [p.name for p in params]))
+                self.error(
+                    "E050",
+                    f"{callee.name} has no parameter {arg.name}",
+                    self._arg_node(arg, node),
+                    nearest(arg.name, [p.name for p in params]),
+                )
         inputs = [p for p in params if p.name.upper() not in found or not node.args]
         if positional and len(positional) != len(node.args):
             order = iter([p for p in params if p.name.upper() not in found])
@@ -215,8 +237,11 @@ class Calls(Expressions):
             if param_or_none is None:
                 if callee.variadic:
                     continue
-                self.error("E051", f"{callee.name} takes {len(params)} arguments, {len(node.args)} given",
-                           self._arg_node(arg, node))
+                self.error(
+                    "E051",
+                    f"{callee.name} takes {len(params)} arguments, {len(node.args)} given",
+                    self._arg_node(arg, node),
+                )
                 break
             found[param_or_none.name.upper()] = arg
         return found
@@ -247,10 +272,15 @@ class Calls(Expressions):
         if not isinstance(place, typed.Place) or isinstance(place, (typed.BitPlace, typed.PropertyPlace)):
             self.error("E053", "a reference needs a variable", node)
             return self.bad(node)
-        ok = same(place.type, t.target) or (
-            isinstance(place.type, BlockType) and isinstance(t.target, BlockType)
-            and place.type.symbol.is_a(t.target.symbol)
-        ) or (self.lenient and isinstance(place.type, StringType) and isinstance(t.target, StringType))
+        ok = (
+            same(place.type, t.target)
+            or (
+                isinstance(place.type, BlockType)
+                and isinstance(t.target, BlockType)
+                and place.type.symbol.is_a(t.target.symbol)
+            )
+            or (self.lenient and isinstance(place.type, StringType) and isinstance(t.target, StringType))
+        )
         if not ok:
             self.error("E040", f"cannot refer to {type_name(place)} as {t.target.name}", node)
             return self.bad(node)
@@ -266,7 +296,7 @@ class Calls(Expressions):
         if place.type is ERROR or t is ERROR:
             return place
         constant_ok = param.constant or param.by_ref
-        if not isinstance(place, typed.Place) or isinstance(place, typed.SelfPlace) and not self.lenient:
+        if not isinstance(place, typed.Place) or (isinstance(place, typed.SelfPlace) and not self.lenient):
             if constant_ok or isinstance(place, typed.SelfPlace):
                 return self.coerce(place, t, value, param.name)
             self.error("E053", f"{param.name} is VAR_IN_OUT and needs a variable, not an expression", value)
@@ -292,8 +322,12 @@ class Calls(Expressions):
             if not ok and self.lenient and a is not None and b is not None and a.size == b.size:
                 ok = a.is_discrete and b.is_discrete
         if not ok:
-            self.error("E040", f"VAR_IN_OUT {param.name} is {t.name}: a variable of type {type_name(place)} "
-                       "does not fit", value, "the types must be the same")
+            self.error(
+                "E040",
+                f"VAR_IN_OUT {param.name} is {t.name}: a variable of type {type_name(place)} does not fit",
+                value,
+                "the types must be the same",
+            )
             return None
         if not isinstance(place, (typed.BitPlace, typed.PropertyPlace)):
             self.take_address(place)
@@ -312,7 +346,9 @@ class Calls(Expressions):
             return None
         return typed.Unary(BOOL, arg.start, "NOT", place) if arg.negated else place
 
-    def enable(self, found: dict[str, tree.Argument], params: list[Variable]) -> tuple[typed.Expr | None, typed.Expr | None]:
+    def enable(
+        self, found: dict[str, tree.Argument], params: list[Variable]
+    ) -> tuple[typed.Expr | None, typed.Expr | None]:
         names = {p.name.upper() for p in params}
         en: typed.Expr | None = None
         eno: typed.Expr | None = None
@@ -336,8 +372,12 @@ class Calls(Expressions):
             return self.intrinsic(callee.name, node, want)
         if callee.kind in ("block", "action"):
             name = callee.symbol.name if callee.symbol else "?"
-            self.error("E054", f"calling {name} gives no value", node,
-                       f"call it on its own line, then read its outputs" if callee.kind == "block" else "")
+            self.error(
+                "E054",
+                f"calling {name} gives no value",
+                node,
+                "call it on its own line, then read its outputs" if callee.kind == "block" else "",
+            )
             return self.bad(node)
         e = self.function_call(callee, node)
         if e.type is VOID:
@@ -373,7 +413,7 @@ class Calls(Expressions):
                     self.error("E052", f"{param.name} of {symbol.name} must be given", node.callee)
         extra: list[typed.Expr] = []
         if symbol.variadic:
-            positional = [a for a in node.args if not a.name][len(params):]
+            positional = [a for a in node.args if not a.name][len(params) :]
             extra = [self.settle(self.expr(a.value)) for a in positional if a.value is not None]
         en, eno = self.enable(found, params)
         result = symbol.result if symbol.result is not None else VOID
@@ -399,9 +439,13 @@ class Calls(Expressions):
         for param in params:
             arg = found.get(param.name.upper())
             if arg is None:
-                if param.kind == "inout" and symbol.kind == "FUNCTION_BLOCK" and not self.codesys and not self._is_super(node.callee):
-                    if not (callee.instance is not None and isinstance(callee.instance, typed.SelfPlace)):
-                        self.error("E052", f"VAR_IN_OUT {param.name} of {symbol.name} must be given", node.callee)
+                if (
+                    param.kind == "inout"
+                    and symbol.kind == "FUNCTION_BLOCK"
+                    and not self.codesys
+                    and not self._is_super(node.callee)
+                ) and not (callee.instance is not None and isinstance(callee.instance, typed.SelfPlace)):
+                    self.error("E052", f"VAR_IN_OUT {param.name} of {symbol.name} must be given", node.callee)
                 continue
             if param.kind == "output":
                 place = self.output_place(param, arg)

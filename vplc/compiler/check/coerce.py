@@ -48,8 +48,7 @@ class Coercion(Resolver):
         if result is not None:
             return result
         place = f" for {what}" if what else ""
-        self.error("E040", f"cannot use {type_name(e)} as {target.name}{place}", node,
-                   conversion_hint(source, target))
+        self.error("E040", f"cannot use {type_name(e)} as {target.name}{place}", node, conversion_hint(source, target))
         return typed.Const(ERROR, node.start, 0)
 
     def constant_to(self, e: typed.Const, target: Type, node: tree.Expr) -> typed.Expr | None:
@@ -81,8 +80,12 @@ class Coercion(Resolver):
         if not literal:
             se = elementary(source)
             if (
-                isinstance(target, SubrangeType) and se is not None and se.is_integer and isinstance(value, int)
-                and widens(se, base) and not target.low <= value <= target.high
+                isinstance(target, SubrangeType)
+                and se is not None
+                and se.is_integer
+                and isinstance(value, int)
+                and widens(se, base)
+                and not target.low <= value <= target.high
             ):
                 self.error("E072", f"{value} lies outside {target.low}..{target.high} of {target.name}", node)
                 return typed.Const(target, e.start, target.low)
@@ -254,7 +257,7 @@ class Coercion(Resolver):
                     t = DINT
                 return typed.Const(t, e.start, e.value)
             if e.type is ANY_REAL:
-                return typed.Const(LREAL if not self.lenient else LREAL, e.start, e.value)
+                return typed.Const(LREAL, e.start, e.value)
         return e
 
     def unify(self, a: typed.Expr, b: typed.Expr, promote: bool = False) -> tuple[typed.Expr, typed.Expr, Type] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import struct
 
-from vplc.compiler.types import ANY_INT, ANY_REAL, REAL, Elementary, EnumType, Type
+from vplc.compiler.types import ANY_INT, REAL, Elementary, EnumType, Type
 
 
 def wrap(value: int, t: Elementary) -> int:

@@ -119,9 +119,15 @@ class Conversions(Expressions):
                 e = self.coerce(e, source, arg)
             elif isinstance(source, Elementary) and given is not None and given is not source:
                 same_group = given.group == source.group or (given.is_integer and source.is_integer)
-                if not (widens(given, source) or self.lenient or (given.group == source.group == "real") and same_group):
-                    self.error("E040", f"{type_name(e)} is not the {source.name} that this conversion takes", arg,
-                               f"{given.name}_TO_{name.target or 'BCD'}(...)")
+                if not (
+                    widens(given, source) or self.lenient or ((given.group == source.group == "real") and same_group)
+                ):
+                    self.error(
+                        "E040",
+                        f"{type_name(e)} is not the {source.name} that this conversion takes",
+                        arg,
+                        f"{given.name}_TO_{name.target or 'BCD'}(...)",
+                    )
                     return self.bad(node)
                 e = typed.Convert(source, e.start, e, "wrap")
             elif given is None:
@@ -170,7 +176,11 @@ class Conversions(Expressions):
         if source is target:
             return e if e.type is target else typed.Convert(target, start, e, "wrap")
         if isinstance(e.type, EnumType):
-            e = typed.Const(source, start, e.value) if isinstance(e, typed.Const) else typed.Convert(source, start, e, "wrap")
+            e = (
+                typed.Const(source, start, e.value)
+                if isinstance(e, typed.Const)
+                else typed.Convert(source, start, e, "wrap")
+            )
         a, b = source.group, target.group
         if a in _TIMES or b in _TIMES:
             return self.time_conversion(e, source, target, node)
@@ -287,8 +297,12 @@ class Conversions(Expressions):
             if source.signed:
                 made = self.string_any("INT_TEXT", [self._as(e, LINT)], narrow, node)
             else:
-                made = self.string_any("UINT_TEXT", [self._as(e, ULINT) if g == "uint" else
-                                                     typed.Convert(ULINT, start, e, "wrap")], narrow, node)
+                made = self.string_any(
+                    "UINT_TEXT",
+                    [self._as(e, ULINT) if g == "uint" else typed.Convert(ULINT, start, e, "wrap")],
+                    narrow,
+                    node,
+                )
         elif g == "real":
             digits = 9 if source is REAL else 17
             made = self.string_any("REAL_TEXT", [self._as(e, LREAL), typed.Const(LINT, start, digits)], narrow, node)
@@ -315,8 +329,14 @@ class Conversions(Expressions):
         if target.group == "char":
             if e.type.wide == (target.size == 2):
                 return typed.CharPlace(target, start, e, typed.Const(LINT, start, 0), 0)
-            return typed.Convert(target, start, typed.CharPlace(ELEMENTARY["WCHAR" if e.type.wide else "CHAR"], start, e,
-                                                               typed.Const(LINT, start, 0), 0), "wrap")
+            return typed.Convert(
+                target,
+                start,
+                typed.CharPlace(
+                    ELEMENTARY["WCHAR" if e.type.wide else "CHAR"], start, e, typed.Const(LINT, start, 0), 0
+                ),
+                "wrap",
+            )
         if e.type.wide:
             e = self.to_string(e, StringType(e.type.length), node)
         if target.group == "real":
@@ -330,7 +350,9 @@ class Conversions(Expressions):
         value = self.string_number("PARSE_INT", [e], False, node)
         if target is LINT:
             return value
-        return typed.Convert(target, start, value, "wrap" if self.lenient or target.is_bits or target is ULINT else "check")
+        return typed.Convert(
+            target, start, value, "wrap" if self.lenient or target.is_bits or target is ULINT else "check"
+        )
 
     # -- BCD -----------------------------------------------------------------------------------------
 

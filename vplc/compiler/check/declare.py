@@ -20,8 +20,17 @@ from vplc.compiler.types import (
     StructType,
 )
 
-_KINDS = {"VAR": "local", "VAR_INPUT": "input", "VAR_OUTPUT": "output", "VAR_IN_OUT": "inout", "VAR_TEMP": "temp",
-          "VAR_EXTERNAL": "external", "VAR_STAT": "static", "VAR_INST": "instance", "VAR_GLOBAL": "global"}
+_KINDS = {
+    "VAR": "local",
+    "VAR_INPUT": "input",
+    "VAR_OUTPUT": "output",
+    "VAR_IN_OUT": "inout",
+    "VAR_TEMP": "temp",
+    "VAR_EXTERNAL": "external",
+    "VAR_STAT": "static",
+    "VAR_INST": "instance",
+    "VAR_GLOBAL": "global",
+}
 
 
 class Declarations(Statements):
@@ -56,8 +65,16 @@ class Declarations(Statements):
 
     _scopes: dict[tuple[int, str, tuple[str, ...]], Scope]
 
-    def enter(self, scope: Scope, namespace: str, name: str, symbol: Variable | PouSymbol, node: tree.VarDecl | tree.Pou
-              | tree.TypeDecl, unit: tree.Unit | None = None, source: object = None) -> None:
+    def enter(
+        self,
+        scope: Scope,
+        namespace: str,
+        name: str,
+        symbol: Variable | PouSymbol,
+        node: tree.VarDecl | tree.Pou | tree.TypeDecl,
+        unit: tree.Unit | None = None,
+        source: object = None,
+    ) -> None:
         upper = name.upper()
         key = f"{namespace.upper()}.{upper}" if namespace else upper
         there = scope.names.get(key)
@@ -72,7 +89,10 @@ class Declarations(Statements):
         symbol.abstract = "ABSTRACT" in pou.modifiers
         symbol.final = "FINAL" in pou.modifiers
         pragmas = [p.strip().lower() for p in pou.pragmas]
-        symbol.external = any(p == "external" or p.startswith("external ") for p in pragmas)
+        external = any(p == "external" or p.startswith("external ") for p in pragmas)
+        symbol.external = external and not pou.body
+        if symbol.external and self.stands_in(symbol):
+            return
         symbol.unchecked = library and any("unchecked" in p for p in pragmas)
         if pou.kind in ("FUNCTION_BLOCK", "CLASS", "PROGRAM"):
             symbol.type = BlockType(pou.name, symbol)
@@ -81,8 +101,17 @@ class Declarations(Statements):
         symbol.scope = Scope(self.file_scope(root, pou.namespace, pou.usings))
         if pou.kind == "PROGRAM":
             assert symbol.type is not None
-            symbol.result_variable = Variable(pou.name, symbol.type, "program", None, None, pou.source,
-                                              storage="static", scope=symbol.scope, init_done=True)
+            symbol.result_variable = Variable(
+                pou.name,
+                symbol.type,
+                "program",
+                None,
+                None,
+                pou.source,
+                storage="static",
+                scope=symbol.scope,
+                init_done=True,
+            )
         self.enter(root, pou.namespace, pou.name, symbol, pou, unit)
         self.program.pous.append(symbol)
         for method in pou.methods:
@@ -92,9 +121,22 @@ class Declarations(Statements):
             one.unchecked = symbol.unchecked
             one.scope = symbol.scope
             if action.name.upper() in symbol.actions:
-                self.diagnostics.error("E033", f"action {action.name} is declared twice",
-                                       Span(action.source, action.start, action.end))
+                self.diagnostics.error(
+                    "E033", f"action {action.name} is declared twice", Span(action.source, action.start, action.end)
+                )
             symbol.actions[action.name.upper()] = one
+
+    def stands_in(self, symbol: PouSymbol) -> bool:
+        """Whether a prototype only repeats what the compiler or its library already has."""
+        upper = symbol.name.upper()
+        if symbol.kind == "FUNCTION":
+            return self.is_intrinsic(upper) or isinstance(self.library_scope.names.get(upper), PouSymbol)
+        known = self.library_scope.names.get(upper)
+        if not isinstance(known, PouSymbol):
+            return False
+        ours = {d.name.upper() for b in known.tree.blocks if b.kind in ("VAR_INPUT", "VAR_OUTPUT") for d in b.decls}
+        theirs = {d.name.upper() for b in symbol.tree.blocks if b.kind in ("VAR_INPUT", "VAR_OUTPUT") for d in b.decls}
+        return theirs <= ours
 
     def add_method(self, symbol: PouSymbol, method: tree.Pou) -> PouSymbol:
         one = PouSymbol(method.name, "METHOD", method.source, method, "", symbol)
@@ -103,8 +145,9 @@ class Declarations(Statements):
         one.unchecked = symbol.unchecked
         one.scope = Scope(symbol.scope)
         if method.name.upper() in symbol.methods:
-            self.diagnostics.error("E033", f"method {method.name} is declared twice",
-                                   Span(method.source, method.start, method.end))
+            self.diagnostics.error(
+                "E033", f"method {method.name} is declared twice", Span(method.source, method.start, method.end)
+            )
         symbol.methods[method.name.upper()] = one
         return one
 
@@ -112,15 +155,32 @@ class Declarations(Statements):
         scope = self.file_scope(root, group.namespace, group.usings)
         qualifiers = group.block.qualifiers
         for decl in group.block.decls:
-            variable = Variable(decl.name, ERROR, "global", decl, None, group.source, storage="static", scope=scope,
-                                namespace=group.namespace, address=decl.address, init_expr=decl.init, cell="pending")
+            variable = Variable(
+                decl.name,
+                ERROR,
+                "global",
+                decl,
+                None,
+                group.source,
+                storage="static",
+                scope=scope,
+                namespace=group.namespace,
+                address=decl.address,
+                init_expr=decl.init,
+                cell="pending",
+            )
             variable.retain = bool(qualifiers & {"RETAIN", "PERSISTENT"})
             variable.constant = "CONSTANT" in qualifiers
             variable.has_default = variable.constant
             saved, self.source = self.source, group.source
             there = root.names.get(decl.name.upper())
-            if isinstance(there, Variable) and not group.namespace and self.codesys and there.source is not None \
-                    and there.source is not group.source:
+            if (
+                isinstance(there, Variable)
+                and not group.namespace
+                and self.codesys
+                and there.source is not None
+                and there.source is not group.source
+            ):
                 self.warn("W033", f"{decl.name} is declared in several global lists; the first is taken", decl)
                 self.source = saved
                 continue
@@ -164,7 +224,10 @@ class Declarations(Statements):
 
     def heritage(self, symbol: PouSymbol) -> None:
         pou = symbol.tree
-        for names, into, wanted in ((pou.extends, symbol.extends, None), (pou.implements, symbol.implements, "INTERFACE")):
+        for names, into, wanted in (
+            (pou.extends, symbol.extends, None),
+            (pou.implements, symbol.implements, "INTERFACE"),
+        ):
             for name in names:
                 node = tree.Name(pou.start, pou.end, name)
                 found = self.lookup(name)
@@ -174,8 +237,12 @@ class Declarations(Statements):
                 want = wanted or ("INTERFACE" if pou.kind == "INTERFACE" else None)
                 ok = found.kind == want if want else found.kind in ("FUNCTION_BLOCK", "CLASS")
                 if not ok:
-                    self.error("E062", f"{name} is a {found.kind}", node,
-                               "EXTENDS takes function blocks and classes, IMPLEMENTS interfaces")
+                    self.error(
+                        "E062",
+                        f"{name} is a {found.kind}",
+                        node,
+                        "EXTENDS takes function blocks and classes, IMPLEMENTS interfaces",
+                    )
                     continue
                 if found.final and into is symbol.extends:
                     self.error("E065", f"{name} is FINAL and cannot be extended", node)
@@ -205,17 +272,34 @@ class Declarations(Statements):
             if kind == "external":
                 self.external(symbol, decl)
                 continue
-            variable = Variable(decl.name, ERROR, kind, decl, symbol, symbol.source, scope=symbol.scope,
-                                retain=retain, constant=constant, by_ref=block.by_ref, init_expr=decl.init,
-                                address=decl.address, edge=decl.edge, cell="pending")
+            variable = Variable(
+                decl.name,
+                ERROR,
+                kind,
+                decl,
+                symbol,
+                symbol.source,
+                scope=symbol.scope,
+                retain=retain,
+                constant=constant,
+                by_ref=block.by_ref,
+                init_expr=decl.init,
+                address=decl.address,
+                edge=decl.edge,
+                cell="pending",
+            )
             if kind in ("local", "temp") and constant:
                 variable.has_default = True
             t = self.variable_type(variable)
             if isinstance(t, BlockType) and t.symbol.abstract and kind != "inout":
                 self.error("E064", f"{t.name} is ABSTRACT and has no instances", decl.type)
             if isinstance(t, BlockType) and symbol.kind == "FUNCTION" and kind == "local" and not self.codesys:
-                self.error("E018", f"a FUNCTION has no memory for an instance of {t.name}", decl.type,
-                           "make it a FUNCTION_BLOCK, or pass the instance as VAR_IN_OUT")
+                self.error(
+                    "E018",
+                    f"a FUNCTION has no memory for an instance of {t.name}",
+                    decl.type,
+                    "make it a FUNCTION_BLOCK, or pass the instance as VAR_IN_OUT",
+                )
             if kind == "instance":
                 self.instance_variable(symbol, variable)
                 continue
@@ -241,8 +325,9 @@ class Declarations(Statements):
 
     def edge_variables(self, symbol: PouSymbol, variable: Variable) -> None:
         for prefix in ("__RAW_", "__OLD_"):
-            hidden = Variable(prefix + variable.name, BOOL, "local", None, symbol, symbol.source, scope=symbol.scope,
-                              init_done=True)
+            hidden = Variable(
+                prefix + variable.name, BOOL, "local", None, symbol, symbol.source, scope=symbol.scope, init_done=True
+            )
             if prefix == "__OLD_" and variable.edge == "F_EDGE":
                 pass
             symbol.variables[hidden.name.upper()] = hidden
@@ -252,8 +337,19 @@ class Declarations(Statements):
         found = self.lookup(upper, symbol.scope.outer if symbol.scope else None)
         if not isinstance(found, Variable):
             root = self.program.scope
-            found = Variable(decl.name, ERROR, "global", decl, None, symbol.source, storage="static", scope=symbol.scope,
-                             cell="pending", init_expr=decl.init, address=decl.address)
+            found = Variable(
+                decl.name,
+                ERROR,
+                "global",
+                decl,
+                None,
+                symbol.source,
+                storage="static",
+                scope=symbol.scope,
+                cell="pending",
+                init_expr=decl.init,
+                address=decl.address,
+            )
             root.names[upper] = found
             self.program.globals.append(found)
             self.warn("W030", f"no VAR_GLOBAL declares {decl.name}; it is made from this VAR_EXTERNAL", decl)
@@ -278,8 +374,16 @@ class Declarations(Statements):
             saved = (self.scope, self.pou)
             assert method.scope is not None
             self.scope, self.pou = method.scope, method
-            value = Variable(prop.name, t, "result" if which == "GET" else "input", None, method, method.source,
-                             scope=method.scope, init_done=True)
+            value = Variable(
+                prop.name,
+                t,
+                "result" if which == "GET" else "input",
+                None,
+                method,
+                method.source,
+                scope=method.scope,
+                init_done=True,
+            )
             method.variables[prop.name.upper()] = value
             if which == "GET":
                 method.result, method.result_variable = t, value
@@ -327,8 +431,17 @@ class Declarations(Statements):
             one = ProgramInstance(instance.name, found, instance.task)
             if id(found) in first or found.result_variable is None:
                 assert found.type is not None
-                variable = Variable(instance.name, found.type, "program", None, None, config.source, storage="static",
-                                    scope=self.program.scope, init_done=True)
+                variable = Variable(
+                    instance.name,
+                    found.type,
+                    "program",
+                    None,
+                    None,
+                    config.source,
+                    storage="static",
+                    scope=self.program.scope,
+                    init_done=True,
+                )
             else:
                 first.add(id(found))
                 variable = found.result_variable
@@ -352,7 +465,8 @@ class Declarations(Statements):
         self.pou = one.program
         saved, self.pou = self.pou, None
         self.program.instance_calls[id(one)] = self.block_call(
-            Callee("block", one.program, place, block=one.program.type), call)
+            Callee("block", one.program, place, block=one.program.type), call
+        )
         self.pou = saved
 
     def configure_addresses(self) -> None:

@@ -117,8 +117,9 @@ class Expressions(Operators):
             wide = kind == "WSTR"
             text = decode_string(node.text, wide)
             if text is None:
-                self.error("E004", "wrong $ escape in the string", node,
-                           "$$ $' $L $N $P $R $T or $ and the hexadecimal code")
+                self.error(
+                    "E004", "wrong $ escape in the string", node, "$$ $' $L $N $P $R $T or $ and the hexadecimal code"
+                )
                 return self.bad(node)
             text = text.encode("utf-8").decode("latin-1") if not wide and any(ord(c) > 255 for c in text) else text
             return typed.Const(StringType(min(len(text), 65535), wide), start, text)
@@ -245,8 +246,12 @@ class Expressions(Operators):
             if isinstance(want, EnumType) and found.type is not want and upper in want.members:
                 return typed.Const(want, node.start, want.members[upper])
             if found.clash and not isinstance(want, EnumType):
-                self.warn("W002", f"{node.name} belongs to several enumerations; {found.type.name} is taken", node,
-                          f"write {found.type.name}#{node.name}")
+                self.warn(
+                    "W002",
+                    f"{node.name} belongs to several enumerations; {found.type.name} is taken",
+                    node,
+                    f"write {found.type.name}#{node.name}",
+                )
             return typed.Const(found.type, node.start, found.value)
         if isinstance(want, EnumType) and upper in want.members:
             return typed.Const(want, node.start, want.members[upper])
@@ -424,8 +429,12 @@ class Expressions(Operators):
             prop = t.symbol.find_property(upper)
             if prop is not None:
                 return prop_place(prop, base, start, t.symbol, virtual=True)
-            self.error("E032", f"{t.name} has no property {name}", node,
-                       nearest(name, [p for b in t.symbol.bases() for p in b.properties]))
+            self.error(
+                "E032",
+                f"{t.name} has no property {name}",
+                node,
+                nearest(name, [p for b in t.symbol.bases() for p in b.properties]),
+            )
             return self.bad(node)
         constant = self._constant_bit(base, upper)
         if constant is not None:
@@ -493,8 +502,12 @@ class Expressions(Operators):
             return self.bad(node)
         bit = int(number) * width
         if bit + width > t.bits:
-            self.error("E049", f"{t.name} has {t.bits // width} {'bits' if width == 1 else 'parts'}, counted from 0: "
-                       f"{number} does not exist", node)
+            self.error(
+                "E049",
+                f"{t.name} has {t.bits // width} {'bits' if width == 1 else 'parts'}, counted from 0: "
+                f"{number} does not exist",
+                node,
+            )
             return self.bad(node)
         if isinstance(base, typed.Const) and isinstance(base.value, int):
             return typed.Const(_WIDTH_TYPES[width], node.start, base.value >> bit & ((1 << width) - 1))
@@ -626,9 +639,8 @@ class Expressions(Operators):
         while True:
             if isinstance(at, typed.VariablePlace):
                 at.variable.written = True
-                if at.variable.constant and not (self.pou is not None and self.pou.unchecked):
-                    if at.variable.kind != "input":
-                        self.error("E044", f"{at.variable.name} is CONSTANT", node)
+                if at.variable.constant and at.variable.kind != "input":
+                    self.error("E044", f"{at.variable.name} is CONSTANT", node)
                 return
             if isinstance(at, typed.MemberPlace):
                 v = at.variable
@@ -638,11 +650,19 @@ class Expressions(Operators):
                         self.error("E044", f"{v.name} is CONSTANT", node)
                     outside = not isinstance(at.base, typed.SelfPlace)
                     v.taken = v.taken or outside
-                    if outside and first and v.kind in ("output", "local") and not self.codesys and \
-                            not (self.pou is not None and self.pou.kind == "TEST"):
+                    if (
+                        outside
+                        and first
+                        and v.kind in ("output", "local")
+                        and not self.codesys
+                        and not (self.pou is not None and self.pou.kind == "TEST")
+                    ):
                         word = "an output" if v.kind == "output" else "internal"
-                        self.error("E044", f"{v.name} is {word} of {v.owner.name if v.owner else '?'}: "
-                                   "only its own body writes it", node)
+                        self.error(
+                            "E044",
+                            f"{v.name} is {word} of {v.owner.name if v.owner else '?'}: only its own body writes it",
+                            node,
+                        )
                 at = at.base
             elif isinstance(at, (typed.IndexPlace, typed.BitPlace, typed.CharPlace)):
                 at = at.base
@@ -657,13 +677,22 @@ class Expressions(Operators):
         if isinstance(e, typed.Const) and isinstance(e.value, int) and e.type is not ERROR:
             return e.value
         if e.type is not ERROR:
-            self.error("E045", "this must be a constant whole number", expr,
-                       "a literal, or a variable declared VAR CONSTANT or VAR_GLOBAL CONSTANT")
+            self.error(
+                "E045",
+                "this must be a constant whole number",
+                expr,
+                "a literal, or a variable declared VAR CONSTANT or VAR_GLOBAL CONSTANT",
+            )
         return None
 
 
-def prop_place(prop: tuple[Type, PouSymbol | None, PouSymbol | None], base: typed.Expr, start: int,
-               block: PouSymbol | None, virtual: bool = True) -> typed.Expr:
+def prop_place(
+    prop: tuple[Type, PouSymbol | None, PouSymbol | None],
+    base: typed.Expr,
+    start: int,
+    block: PouSymbol | None,
+    virtual: bool = True,
+) -> typed.Expr:
     assert block is not None
     return typed.PropertyPlace(prop[0], start, base, prop[1], prop[2], virtual, block)
 

@@ -90,7 +90,11 @@ class InitialValues(Builtins):
         if isinstance(t, StructType):
             if isinstance(node, tree.StructInit):
                 return self._struct_init(t, node, place)
-            if isinstance(node, tree.ListInit) and len(node.items) == 1 and isinstance(node.items[0][1], tree.StructInit):
+            if (
+                isinstance(node, tree.ListInit)
+                and len(node.items) == 1
+                and isinstance(node.items[0][1], tree.StructInit)
+            ):
                 return self._struct_init(t, node.items[0][1], place)
             if not isinstance(node, tree.ListInit):
                 return self._constant_copy(self.expr(node, t), t, node, place)
@@ -110,7 +114,9 @@ class InitialValues(Builtins):
             return None, []
         if isinstance(t, PointerType) and t.kind == "REFERENCE":
             value = self.raw(node)
-            value = self.reference_to(value, t, node) if not isinstance(value, typed.Const) else self.coerce(value, t, node)
+            value = (
+                self.reference_to(value, t, node) if not isinstance(value, typed.Const) else self.coerce(value, t, node)
+            )
         else:
             value = self.coerce(self.expr(node, t), t, node)
         if value.type is ERROR:
@@ -119,7 +125,9 @@ class InitialValues(Builtins):
             return value.value, []
         return None, [typed.Assign(node.start, place, value, initial=True)]
 
-    def _constant_copy(self, value: typed.Expr, t: Type, node: tree.Expr, place: typed.Expr) -> tuple[object, list[typed.Stmt]]:
+    def _constant_copy(
+        self, value: typed.Expr, t: Type, node: tree.Expr, place: typed.Expr
+    ) -> tuple[object, list[typed.Stmt]]:
         """The data of a constant variable of the same type, or a copying statement."""
         if value.type is ERROR:
             return None, []
@@ -143,14 +151,25 @@ class InitialValues(Builtins):
             self.error("E051", f"{end} values for the {t.count} elements of {t.name}", node)
         return values, statements
 
-    def _fill(self, t: ArrayType, node: tree.ListInit, at: int, values: dict[int, object],
-              statements: list[typed.Stmt], place: typed.Expr) -> int:
+    def _fill(
+        self,
+        t: ArrayType,
+        node: tree.ListInit,
+        at: int,
+        values: dict[int, object],
+        statements: list[typed.Stmt],
+        place: typed.Expr,
+    ) -> int:
         for count_node, item in node.items:
             count = 1
             if count_node is not None:
                 got = self.constant_int(count_node)
                 count = got if got is not None and got >= 0 else 1
-            elif isinstance(item, tree.Call) and isinstance(item.callee, tree.Name) and not isinstance(t.element, BlockType):
+            elif (
+                isinstance(item, tree.Call)
+                and isinstance(item.callee, tree.Name)
+                and not isinstance(t.element, BlockType)
+            ):
                 found = self.own_member(item.callee.name.upper()) or self.lookup(item.callee.name)
                 if isinstance(found, Variable) and found.constant:
                     known = self.constant_value(found)
@@ -196,7 +215,9 @@ class InitialValues(Builtins):
             upper = name.upper()
             f = t.fields.get(upper)
             if f is None:
-                self.error("E032", f"{t.name} has no field {name}", item, nearest(name, (x.name for x in t.fields.values())))
+                self.error(
+                    "E032", f"{t.name} has no field {name}", item, nearest(name, (x.name for x in t.fields.values()))
+                )
                 continue
             tag = "" if t.union else f"{id(t)}.{upper}"
             inner = typed.MemberPlace(f.type, item.start, place, -1, tag, None, upper)
@@ -240,8 +261,18 @@ class InitialValues(Builtins):
             return self.bad(node)
         assert self.pou is not None
         number = len(self.program.statics)
-        variable = Variable(f"__list{number}", want, "local", None, self.pou, self.source, constant=False,
-                            storage="static", scope=self.scope, init_done=True)
+        variable = Variable(
+            f"__list{number}",
+            want,
+            "local",
+            None,
+            self.pou,
+            self.source,
+            constant=False,
+            storage="static",
+            scope=self.scope,
+            init_done=True,
+        )
         place = typed.VariablePlace(want, node.start, variable)
         value, statements = self.init_value(want, node, place)
         variable.init = value

@@ -95,8 +95,13 @@ class Operators(Coercion):
             value = constants.fold(op, x.value, y.value, t)  # type: ignore[arg-type]  # numbers by type
             if value is None:
                 if t.group in ("real", "any_real"):
-                    return typed.Binary(REAL if t is REAL else LREAL, node.start, op, self._as(x, LREAL) if t is
-                                        ANY_REAL else x, self._as(y, LREAL) if t is ANY_REAL else y)
+                    return typed.Binary(
+                        REAL if t is REAL else LREAL,
+                        node.start,
+                        op,
+                        self._as(x, LREAL) if t is ANY_REAL else x,
+                        self._as(y, LREAL) if t is ANY_REAL else y,
+                    )
                 if y.value == 0:
                     self.error("E073", "division by the constant zero", node)
                 else:
@@ -128,8 +133,9 @@ class Operators(Coercion):
             offset = self.negate(offset, node)
         return typed.PointerAdd(a.type, node.start, a, offset)
 
-    def time_arithmetic(self, op: str, a: typed.Expr, b: typed.Expr, ea: Elementary, eb: Elementary,
-                        node: tree.Expr) -> typed.Expr | None:
+    def time_arithmetic(
+        self, op: str, a: typed.Expr, b: typed.Expr, ea: Elementary, eb: Elementary, node: tree.Expr
+    ) -> typed.Expr | None:
         long = ea.long or eb.long
         ga, gb = ea.group, eb.group
         start = node.start
@@ -139,8 +145,11 @@ class Operators(Coercion):
             if ga == "time" and gb == "time":
                 result = duration
             elif ga in ("dt", "tod", "date") and gb == "time":
-                result = {"dt": LDT if long else DT, "tod": LTOD if long else TOD,
-                          "date": (LDATE if long else DATE) if self.lenient else None}[ga]
+                result = {
+                    "dt": LDT if long else DT,
+                    "tod": LTOD if long else TOD,
+                    "date": (LDATE if long else DATE) if self.lenient else None,
+                }[ga]
             elif op == "-" and ga == gb:
                 result = duration
             elif op == "+" and ga == "time" and gb in ("dt", "tod"):
@@ -221,10 +230,9 @@ class Operators(Coercion):
             return e
         t = elementary(e.type)
         if isinstance(e, typed.Const) and not isinstance(e.value, str) and t is not None:
-            if t.is_integer or t.group in ("real", "any_real", "time"):
-                if t.group == "uint":
-                    t = ANY_INT
-                return typed.Const(t, node.start, constants.normal(-e.value, t))
+            kind = ANY_INT if t.group == "uint" else t
+            if kind.is_integer or kind.group in ("real", "any_real", "time"):
+                return typed.Const(kind, node.start, constants.normal(-e.value, kind))
         if t is None or not (t.is_integer or t.group in ("real", "time") or (self.lenient and t.is_bits)):
             self.error("E041", f'"-" does not work on {type_name(e)}', node)
             return typed.Const(ERROR, node.start, 0)
@@ -284,8 +292,12 @@ class Operators(Coercion):
             if e.type.base.size and isinstance(e, typed.Const) and isinstance(e.value, int):
                 return typed.Const(ANY_INT, node.start, ~e.value)
         if t is None or t.group not in ok:
-            self.error("E041", f"NOT does not work on {type_name(e)}", node,
-                       "NOT takes BOOL or a bit string" if t is not None and t.is_integer else "")
+            self.error(
+                "E041",
+                f"NOT does not work on {type_name(e)}",
+                node,
+                "NOT takes BOOL or a bit string" if t is not None and t.is_integer else "",
+            )
             return typed.Const(ERROR, node.start, 0)
         if isinstance(e, typed.Const) and isinstance(e.value, int):
             return typed.Const(t, node.start, constants.wrap(~e.value, t))
@@ -315,8 +327,6 @@ class Operators(Coercion):
             return self.mismatch(op, a, b, node, "convert one of them")
         x, y, joined = both
         assert isinstance(joined, Elementary)
-        if joined is BOOL and op not in ("=", "<>") and False:
-            return self.mismatch(op, a, b, node)
         if isinstance(x, typed.Const) and isinstance(y, typed.Const):
             return typed.Const(BOOL, node.start, constants.compare(op, x.value, y.value))
         return typed.Compare(BOOL, node.start, op, x, y)
@@ -338,7 +348,10 @@ class Operators(Coercion):
         elif isinstance(b.type, StringType) and isinstance(a, typed.Const) and b.type.wide != a.type.wide:
             a = typed.Const(StringType(a.type.length, b.type.wide), a.start, a.value)
         other = self.implicit(b, a.type) if not isinstance(b.type, StringType) else b
-        if other is None or not isinstance(other.type, StringType) or other.type.wide != a.type.wide:  # type: ignore[union-attr]  # both are strings here
+        mine, theirs = a.type, other.type if other is not None else ERROR
+        if not (isinstance(mine, StringType) and isinstance(theirs, StringType) and mine.wide == theirs.wide):
+            return self.mismatch(op, a, b, node)
+        if other is None:
             return self.mismatch(op, a, b, node)
         if isinstance(a, typed.Const) and isinstance(other, typed.Const):
             return typed.Const(BOOL, node.start, constants.compare(op, a.value, other.value))

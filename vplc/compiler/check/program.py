@@ -24,8 +24,9 @@ from vplc.compiler.types import (
 )
 
 
-def analyse(units: list[tree.Unit], library: list[tree.Unit], profile: str, diagnostics: Diagnostics,
-            testing: bool = False) -> Program:
+def analyse(
+    units: list[tree.Unit], library: list[tree.Unit], profile: str, diagnostics: Diagnostics, testing: bool = False
+) -> Program:
     """Checks everything. The program is usable only when `diagnostics.errors` stays 0."""
     library_scope = Scope()
     program = Program(profile, [u.source for u in units] or [library[0].source], Scope(library_scope), testing=testing)
@@ -85,8 +86,11 @@ class Checker(Declarations):
     def global_variable(self, variable: Variable) -> None:
         t = variable.type
         if isinstance(t, BlockType) and t.symbol.abstract and variable.decl is not None and variable.source is not None:
-            self.diagnostics.error("E064", f"{t.name} is ABSTRACT and has no instances",
-                                   Span(variable.source, variable.decl.start, variable.decl.end))
+            self.diagnostics.error(
+                "E064",
+                f"{t.name} is ABSTRACT and has no instances",
+                Span(variable.source, variable.decl.start, variable.decl.end),
+            )
 
     def default_instances(self) -> None:
         """Every PROGRAM that no resource instantiates gets one instance under its own name."""
@@ -146,8 +150,11 @@ class Checker(Declarations):
         self.loops = 0
         collect_labels(symbol.tree.body, self.labels)
         if symbol.abstract and symbol.tree.body and symbol.kind == "METHOD":
-            self.diagnostics.error("E063", f"{symbol.name} is ABSTRACT and has no body",
-                                   Span(symbol.source, symbol.tree.start, symbol.tree.end))
+            self.diagnostics.error(
+                "E063",
+                f"{symbol.name} is ABSTRACT and has no body",
+                Span(symbol.source, symbol.tree.start, symbol.tree.end),
+            )
         body = self.edges(symbol)
         body.extend(self.statements(symbol.tree.body))
         symbol.body = list(body)
@@ -163,7 +170,9 @@ class Checker(Declarations):
             raw, old = symbol.variables[f"__RAW_{upper}"], symbol.variables[f"__OLD_{upper}"]
             r, o, v = (typed.VariablePlace(BOOL, symbol.tree.start, x) for x in (raw, old, variable))
             if variable.edge == "R_EDGE":
-                edge: typed.Expr = typed.Binary(BOOL, symbol.tree.start, "AND", r, typed.Unary(BOOL, symbol.tree.start, "NOT", o))
+                edge: typed.Expr = typed.Binary(
+                    BOOL, symbol.tree.start, "AND", r, typed.Unary(BOOL, symbol.tree.start, "NOT", o)
+                )
                 keep: typed.Expr = r
             else:
                 # The memory holds the inverted level, so that a first call with FALSE is no edge.
@@ -189,7 +198,11 @@ class Checker(Declarations):
                     break
             else:
                 if "OVERRIDE" in method.tree.modifiers:
-                    error("E065", f"{method.name} overrides nothing", Span(method.source, method.tree.start, method.tree.end))
+                    error(
+                        "E065",
+                        f"{method.name} overrides nothing",
+                        Span(method.source, method.tree.start, method.tree.end),
+                    )
         if symbol.abstract:
             return
         for interface in sorted(symbol.all_interfaces(), key=lambda s: s.name):
@@ -197,15 +210,24 @@ class Checker(Declarations):
                 method_or_none = symbol.find_method(upper)
                 if method_or_none is None:
                     shown = wanted.name.replace("__GET_", "PROPERTY (GET) ").replace("__SET_", "PROPERTY (SET) ")
-                    error("E063", f"{symbol.name} lacks {shown} of {interface.name}", node, "implement it, or declare ABSTRACT")
+                    error(
+                        "E063",
+                        f"{symbol.name} lacks {shown} of {interface.name}",
+                        node,
+                        "implement it, or declare ABSTRACT",
+                    )
                 else:
                     self.signature(method_or_none, wanted, interface)
         for base in symbol.bases():
             for upper, method in base.methods.items():
                 found = symbol.find_method(upper)
                 if method.abstract and found is method:
-                    error("E063", f"{symbol.name} lacks the abstract method {method.name} of {base.name}", node,
-                          "implement it, or declare ABSTRACT")
+                    error(
+                        "E063",
+                        f"{symbol.name} lacks the abstract method {method.name} of {base.name}",
+                        node,
+                        "implement it, or declare ABSTRACT",
+                    )
 
     def signature(self, method: PouSymbol, other: PouSymbol, base: PouSymbol) -> None:
         where = Span(method.source, method.tree.start, method.tree.end)
@@ -242,8 +264,9 @@ class Checker(Declarations):
                 return
             if mark == 1:
                 if where is not None:
-                    self.diagnostics.error("E061", f"{t.name} contains itself",
-                                           Span(where.source, where.tree.start, where.tree.end))
+                    self.diagnostics.error(
+                        "E061", f"{t.name} contains itself", Span(where.source, where.tree.start, where.tree.end)
+                    )
                 return
             state[id(t)] = 1
             if isinstance(t, StructType):
@@ -314,10 +337,16 @@ class Checker(Declarations):
         span = Span(first.source, first.tree.start, first.tree.end)
         names = " -> ".join(s.full_name for s in reversed(group))
         if self.codesys or through_instances:
-            self.diagnostics.warn("W060", f"{first.name} may call itself ({names}); the depth is checked at run time", span)
+            self.diagnostics.warn(
+                "W060", f"{first.name} may call itself ({names}); the depth is checked at run time", span
+            )
         else:
-            self.diagnostics.error("E060", f"{first.name} calls itself ({names}): the standard forbids recursion", span,
-                                   "use a loop, or the codesys profile")
+            self.diagnostics.error(
+                "E060",
+                f"{first.name} calls itself ({names}): the standard forbids recursion",
+                span,
+                "use a loop, or the codesys profile",
+            )
 
 
 __all__ = ["ERROR", "Checker", "Elementary", "EnumType", "Field", "analyse"]

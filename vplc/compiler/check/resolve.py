@@ -32,8 +32,26 @@ from vplc.compiler.types import (
 )
 
 GENERIC = frozenset(
-    """ANY ANY_ELEMENTARY ANY_MAGNITUDE ANY_NUM ANY_REAL ANY_INT ANY_UNSIGNED ANY_SIGNED ANY_DURATION ANY_BIT
-    ANY_CHARS ANY_STRING ANY_CHAR ANY_DATE ANY_DERIVED __UXINT __XINT __XWORD""".split()
+    [
+        "ANY",
+        "ANY_ELEMENTARY",
+        "ANY_MAGNITUDE",
+        "ANY_NUM",
+        "ANY_REAL",
+        "ANY_INT",
+        "ANY_UNSIGNED",
+        "ANY_SIGNED",
+        "ANY_DURATION",
+        "ANY_BIT",
+        "ANY_CHARS",
+        "ANY_STRING",
+        "ANY_CHAR",
+        "ANY_DATE",
+        "ANY_DERIVED",
+        "__UXINT",
+        "__XINT",
+        "__XWORD",
+    ]
 )
 _NATIVE = {"__UXINT": "ULINT", "__XINT": "LINT", "__XWORD": "LWORD", "BIT": "BOOL", "VOID": "BYTE"}
 
@@ -163,7 +181,9 @@ class Resolver(CheckerBase):
             if plain is not None:
                 return plain
             if upper in GENERIC:
-                return PointerType("REFERENCE", VOID) if upper == "ANY" else ELEMENTARY.get(_NATIVE.get(upper, ""), LINT)
+                return (
+                    PointerType("REFERENCE", VOID) if upper == "ANY" else ELEMENTARY.get(_NATIVE.get(upper, ""), LINT)
+                )
         if isinstance(found, NamedType):
             return self.define(found, ref)
         if isinstance(found, PouSymbol):
@@ -173,16 +193,23 @@ class Resolver(CheckerBase):
             if found.kind == "PROGRAM":
                 assert found.type is not None
                 if not (self.program.testing or self.codesys):
-                    self.error("E018", f"{found.name} is a PROGRAM and has no instances here", ref,
-                               "make it a FUNCTION_BLOCK, or instantiate it in a RESOURCE")
+                    self.error(
+                        "E018",
+                        f"{found.name} is a PROGRAM and has no instances here",
+                        ref,
+                        "make it a FUNCTION_BLOCK, or instantiate it in a RESOURCE",
+                    )
                 return found.type
             if found.kind == "INTERFACE":
                 assert found.interface is not None
                 return found.interface
             self.error("E018", f"{found.name} is a {found.kind}, not a type", ref)
             return ERROR
-        known = [k for k, v in self.program.scope.names.items()
-                 if isinstance(v, NamedType) or (isinstance(v, PouSymbol) and v.type)]
+        known = [
+            k
+            for k, v in self.program.scope.names.items()
+            if isinstance(v, NamedType) or (isinstance(v, PouSymbol) and v.type)
+        ]
         hint = nearest(ref.name, [*known, *ELEMENTARY])
         self.error("E031", f'unknown type "{ref.name}"', ref, hint)
         return ERROR
@@ -191,8 +218,12 @@ class Resolver(CheckerBase):
         if named.type is not None:
             return named.type
         if named.busy:
-            self.error("E061", f"type {named.name} contains itself", ref or named.decl.type,
-                       "refer to it through REF_TO or POINTER TO")
+            self.error(
+                "E061",
+                f"type {named.name} contains itself",
+                ref or named.decl.type,
+                "refer to it through REF_TO or POINTER TO",
+            )
             return ERROR
         named.busy = True
         saved = (self.source, self.scope)
@@ -277,15 +308,19 @@ class Resolver(CheckerBase):
                 value += 1
             upper = member.upper()
             if upper in enum.members:
-                self.error("E033", f"{member} occurs twice in the enumeration",
-                           tree.Name(start, start + len(member), member))
+                self.error(
+                    "E033", f"{member} occurs twice in the enumeration", tree.Name(start, start + len(member), member)
+                )
                 continue
             if not underlying.low <= value <= underlying.high:
                 if ref.base is None and -(1 << 63) <= value < 1 << 63:
                     wide = True
                 else:
-                    self.error("E042", f"{member} = {value} does not fit {underlying.name}",
-                               tree.Name(start, start + len(member), member))
+                    self.error(
+                        "E042",
+                        f"{member} = {value} does not fit {underlying.name}",
+                        tree.Name(start, start + len(member), member),
+                    )
                     value = 0
             enum.members[upper] = value
             enum.display[upper] = member
@@ -293,8 +328,9 @@ class Resolver(CheckerBase):
             if first is None:
                 first = value
         if wide:
-            enum.underlying = next(t for t in (ELEMENTARY["DINT"], LINT)
-                                   if all(t.low <= v <= t.high for v in enum.members.values()))
+            enum.underlying = next(
+                t for t in (ELEMENTARY["DINT"], LINT) if all(t.low <= v <= t.high for v in enum.members.values())
+            )
         enum.default = first or 0
         self.scope = saved
         self.register_enum(enum)

@@ -22,8 +22,15 @@ from vplc.compiler.types import (
     is_scalar,
 )
 
-_ASSERTS = {"ASSERT_EQ": "=", "ASSERT_NEQ": "<>", "ASSERT_GT": ">", "ASSERT_LT": "<", "ASSERT_GE": ">=", "ASSERT_LE": "<=",
-            "ASSERT_NE": "<>"}
+_ASSERTS = {
+    "ASSERT_EQ": "=",
+    "ASSERT_NEQ": "<>",
+    "ASSERT_GT": ">",
+    "ASSERT_LT": "<",
+    "ASSERT_GE": ">=",
+    "ASSERT_LE": "<=",
+    "ASSERT_NE": "<>",
+}
 
 
 class Statements(InitialValues):
@@ -124,8 +131,12 @@ class Statements(InitialValues):
         if value.type is ERROR:
             return None
         if isinstance(t, BlockType) and not self.codesys and not (self.pou is not None and self.pou.kind == "TEST"):
-            self.error("E040", f"{t.name} is a function block: instances are not copied", node.target,
-                       "copy its variables one by one")
+            self.error(
+                "E040",
+                f"{t.name} is a function block: instances are not copied",
+                node.target,
+                "copy its variables one by one",
+            )
             return None
         return typed.Assign(node.start, place, value)
 
@@ -155,8 +166,12 @@ class Statements(InitialValues):
         e = elementary(t)
         ok = e is not None and (e.is_integer or e.group in ("bits", "char", "bool") or isinstance(t, EnumType))
         if not ok and t is not ERROR:
-            self.error("E041", f"CASE selects by an integer or an enumeration, not {type_name(selector)}", node.selector,
-                       "use IF ... ELSIF for other types")
+            self.error(
+                "E041",
+                f"CASE selects by an integer or an enumeration, not {type_name(selector)}",
+                node.selector,
+                "use IF ... ELSIF for other types",
+            )
             t = ERROR
         branches: list[tuple[list[tuple[int, int]], list[typed.Stmt]]] = []
         seen: list[tuple[int, int]] = []
@@ -342,7 +357,9 @@ class Statements(InitialValues):
         calls = typed.Intrinsic(UDINT, node.start, "MOCK_CALLS", [place])
         return self._verified(calls, counted, nodes, node, text)
 
-    def _verified(self, calls: typed.Expr, counted: bool, nodes: list[tree.Expr], node: tree.Call, text: str) -> typed.Stmt:
+    def _verified(
+        self, calls: typed.Expr, counted: bool, nodes: list[tree.Expr], node: tree.Call, text: str
+    ) -> typed.Stmt:
         if counted:
             wanted = self.coerce(self.expr(nodes[1], UDINT), UDINT, nodes[1])
             condition: typed.Expr = typed.Compare(BOOL, node.start, "=", calls, wanted)
@@ -363,7 +380,9 @@ class Statements(InitialValues):
                 self.error("E051", "MOCK_FUNCTION name RETURNS value", node)
                 return None
             found.mocked = True
-            return typed.MockFunction(node.start, found, self.coerce(self.expr(node.returns, found.result), found.result, node.returns))
+            return typed.MockFunction(
+                node.start, found, self.coerce(self.expr(node.returns, found.result), found.result, node.returns)
+            )
         place = self.expr(node.target)
         if place.type is ERROR:
             return None

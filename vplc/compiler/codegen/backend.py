@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from vplc.compiler.source import Unsupported
+from vplc.compiler.source import UnsupportedError
 
 TRIPLES = {
     "x86-64": ("x86_64-unknown-linux-gnu", "x86-64-v2", ""),
@@ -22,7 +22,7 @@ def _binding() -> Any:  # llvmlite carries no types
     try:
         import llvmlite.binding as binding
     except ImportError as error:
-        raise Unsupported("code generation needs llvmlite: pip install 'sluice[vplc]'") from error
+        raise UnsupportedError("code generation needs llvmlite: pip install 'sluice[vplc]'") from error
     return binding
 
 
@@ -31,9 +31,15 @@ def _machine(triple: str, cpu: str, features: str, level: int, jit: bool) -> Any
     binding.initialize_all_targets()
     binding.initialize_all_asmprinters()
     target = binding.Target.from_triple(triple)
-    return target.create_target_machine(cpu=cpu, features=features, opt=level, reloc="pic", jit=jit,
-                                        codemodel="jitdefault" if jit else "default",
-                                        abiname="lp64d" if triple.startswith("riscv64") else "")
+    return target.create_target_machine(
+        cpu=cpu,
+        features=features,
+        opt=level,
+        reloc="pic",
+        jit=jit,
+        codemodel="jitdefault" if jit else "default",
+        abiname="lp64d" if triple.startswith("riscv64") else "",
+    )
 
 
 def _optimise(module: Any, machine: Any, level: int) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from vplc.compiler import typed
 from vplc.compiler.codegen.emitter import constant_text, ir_type
 from vplc.compiler.codegen.intrinsics import IntrinsicEmitter
@@ -46,7 +48,9 @@ class CallEmitter(IntrinsicEmitter):
         else:
             self.store(t, self.value(e), pointer, tag)
 
-    def inout_argument(self, param: Variable, place: typed.Expr, after: list[tuple[str, str, Type, typed.Expr]]) -> list[str]:
+    def inout_argument(
+        self, param: Variable, place: typed.Expr, after: list[tuple[str, str, Type, typed.Expr]]
+    ) -> list[str]:
         """The pointer (and the bounds of an ARRAY[*]) for a VAR_IN_OUT; copies where memory differs."""
         t = param.type
         source = place.type
@@ -100,15 +104,13 @@ class CallEmitter(IntrinsicEmitter):
 
     def convert_value(self, holder: typed.Expr, value: str, target: Type) -> str:
         """Converts an operand that has already been computed."""
-        self.held = value
-        return self.convert(typed.Convert(target, holder.start, Held(holder.type, holder.start), "check"))
-
-    held = ""
+        return self.convert(typed.Convert(target, holder.start, Held(holder.type, holder.start, value), "check"))
 
     def value(self, e: typed.Expr) -> str:
-        if isinstance(e, Held):
-            return self.held
-        return super().value(e)
+        return e.operand if isinstance(e, Held) else super().value(e)
+
+    def string(self, e: typed.Expr) -> str:
+        return e.operand if isinstance(e, Held) else super().string(e)
 
     def assign_scalar(self, place: typed.Expr, value: str) -> None:
         if isinstance(place, typed.PropertyPlace):
@@ -242,8 +244,7 @@ class CallEmitter(IntrinsicEmitter):
         if arg.type.length <= t.length or isinstance(arg, typed.Const):
             pointer = self.string(arg)
             if isinstance(arg, typed.Const) and len(str(arg.value)) > t.length:
-                pointer = self.module.text_constant(
-                    self.module.string_data(str(arg.value), t), t.align)
+                pointer = self.module.text_constant(self.module.string_data(str(arg.value), t), t.align)
             return pointer
         pointer = self.alloca(t.size, t.align)
         self.string_into(pointer, t.length, t.wide, arg)
@@ -263,11 +264,7 @@ class CallEmitter(IntrinsicEmitter):
         if isinstance(instance, typed.SelfPlace):
             return self.self_pointer
         if isinstance(t, InterfaceType):
-            raw = self.value(instance)
-            self.check_pointer(raw, 8, instance.start)
-            if not self.checked:
-                self.fault_if(self.op(f"icmp eq i64 {raw}, 0"), "null", instance.start)
-            return self.op(f"inttoptr i64 {raw} to ptr")
+            return self.follow(self.value(instance), 8, instance.start)
         return self.reach(self.address(instance))
 
     def property_call(self, e: typed.PropertyPlace, accessor: PouSymbol, args: list[str]) -> None:
@@ -365,8 +362,11 @@ class CallEmitter(IntrinsicEmitter):
                 self.move_out(self.reach(slot), variable.type, inner, negate)
 
 
+@dataclass(slots=True, eq=False)
 class Held(typed.Expr):
-    """A value that is already in a register."""
+    """A value that is already in a register, or a string that is already in memory."""
+
+    operand: str
 
 
 __all__ = ["BlockType", "CallEmitter", "Held", "PointerType"]

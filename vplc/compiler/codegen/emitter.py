@@ -174,7 +174,11 @@ class Emitter:
             out.append(f"  %fsite = phi i32 {first}")
             out.append(f"  %fa = phi i64 {second}")
             out.append(f"  %fb = phi i64 {third}")
-            for name, field, ir in (("fsite", lay.FAULT_SITE, "i32"), ("fa", lay.FAULT_A, "i64"), ("fb", lay.FAULT_B, "i64")):
+            for name, field, ir in (
+                ("fsite", lay.FAULT_SITE, "i32"),
+                ("fa", lay.FAULT_A, "i64"),
+                ("fb", lay.FAULT_B, "i64"),
+            ):
                 out.append(f"  %p{name} = getelementptr inbounds i8, ptr %ctx, i64 {header + field}")
                 out.append(f"  store {ir} %{name}, ptr %p{name}")
             out.append("  ret i32 1")

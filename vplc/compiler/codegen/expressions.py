@@ -69,10 +69,8 @@ class ExpressionEmitter(ConversionEmitter):
             return self.intrinsic(e)
         if isinstance(e, typed.Choice):
             return self.choice(e)
-        if isinstance(e, typed.AddressOf):
-            return self.op(f"ptrtoint ptr {self.reach(self.address(e.place))} to i64")
-        if isinstance(e, typed.ToInterface):
-            return self.op(f"ptrtoint ptr {self.reach(self.address(e.place))} to i64")
+        if isinstance(e, (typed.AddressOf, typed.ToInterface)):
+            return self.reference(e.place)
         if isinstance(e, typed.PointerAdd):
             a, b = self.value(e.pointer), self.wide(e.offset)
             return self.op(f"add i64 {a}, {b}")
@@ -111,9 +109,7 @@ class ExpressionEmitter(ConversionEmitter):
         """
         if e.op not in ("AND", "OR") or plain(e.right, self.ranges):
             return False
-        if self.module.codesys and has_call(e.right):
-            return False
-        return True
+        return not (self.module.codesys and has_call(e.right))
 
     def short(self, op: str, left: typed.Expr, right: typed.Expr) -> str:
         a = self.condition(left)
@@ -165,8 +161,7 @@ class ExpressionEmitter(ConversionEmitter):
                     minus = self.op(f"icmp eq {ir} {b}, -1")
                     bad = self.op(f"or i1 {bad}, {minus}")
                 safe = self.op(f"select i1 {bad}, {ir} 1, {ir} {b}")
-                r = self.op(f"{'srem' if sign else 'urem'} {ir} {a}, {safe}")
-                return r
+                return self.op(f"{'srem' if sign else 'urem'} {ir} {a}, {safe}")
             return self.op(f"{'srem' if sign else 'urem'} {ir} {a}, {b}")
         if zero_possible:
             if self.checked:

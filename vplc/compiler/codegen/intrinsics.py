@@ -17,8 +17,17 @@ from vplc.compiler.types import (
     is_aggregate,
 )
 
-_LIBM = {"SQRT": "llvm.sqrt", "LN": "llvm.log", "LOG": "llvm.log10", "EXP": "llvm.exp", "SIN": "llvm.sin",
-         "COS": "llvm.cos", "POW": "llvm.pow", "FLOOR": "llvm.floor", "CEIL": "llvm.ceil"}
+_LIBM = {
+    "SQRT": "llvm.sqrt",
+    "LN": "llvm.log",
+    "LOG": "llvm.log10",
+    "EXP": "llvm.exp",
+    "SIN": "llvm.sin",
+    "COS": "llvm.cos",
+    "POW": "llvm.pow",
+    "FLOOR": "llvm.floor",
+    "CEIL": "llvm.ceil",
+}
 _C_MATH = {"TAN": "tan", "ASIN": "asin", "ACOS": "acos", "ATAN": "atan", "ATAN2": "atan2"}
 _DAY = 86_400_000_000_000
 
@@ -122,13 +131,18 @@ class IntrinsicEmitter(ExpressionEmitter):
         buffer = self.op(f"inttoptr i64 {self.value(e.args[0])} to ptr")
         size, digits, number = (self.value(a) for a in e.args[1:])
         digits = digits if digits.isdigit() else self.op(f"trunc i64 {digits} to i32")
-        return self.op(f"call i32 (ptr, i64, ptr, ...) @snprintf(ptr {buffer}, i64 {size}, ptr {form}, "
-                       f"i32 {digits}, double {number})")
+        return self.op(
+            f"call i32 (ptr, i64, ptr, ...) @snprintf(ptr {buffer}, i64 {size}, ptr {form}, "
+            f"i32 {digits}, double {number})"
+        )
 
     def shift(self, e: typed.Intrinsic, ir: str) -> str:
         """Shifts by the width or more give 0, rotations turn modulo the width, negative counts fault."""
-        width = 1 if e.type.base.size == 1 and isinstance(e.type.base, Elementary) and e.type.base.group == "bool" else \
-            e.type.size * 8
+        width = (
+            1
+            if e.type.base.size == 1 and isinstance(e.type.base, Elementary) and e.type.base.group == "bool"
+            else e.type.size * 8
+        )
         value = self.value(e.args[0])
         count_node = e.args[1]
         if isinstance(count_node, typed.Const):

@@ -124,7 +124,9 @@ class ModuleWriter:
     # -- tables ----------------------------------------------------------------------------------------
 
     def site(self, kind: str, symbol: PouSymbol | None, start: int) -> int:
-        self.sites.append(Site(kind, symbol.full_name if symbol is not None else "", symbol.source if symbol else None, start))
+        self.sites.append(
+            Site(kind, symbol.full_name if symbol is not None else "", symbol.source if symbol else None, start)
+        )
         return len(self.sites) - 1
 
     def tag(self, name: str) -> str:
@@ -142,7 +144,9 @@ class ModuleWriter:
         if name is None:
             name = self.constants[key] = f"@c{len(self.constants)}"
             body = f'c"{escape(data)}"' if any(data) else "zeroinitializer"
-            self.globals.append(f"{name} = private unnamed_addr constant [{len(data)} x i8] {body}, align {max(1, align)}")
+            self.globals.append(
+                f"{name} = private unnamed_addr constant [{len(data)} x i8] {body}, align {max(1, align)}"
+            )
         return name
 
     def string_data(self, value: str, t: StringType) -> bytes:
@@ -392,10 +396,13 @@ out:
 
     def heirs(self, static: PouSymbol) -> list[PouSymbol]:
         """All blocks whose instances may stand where `static` is expected."""
-        return [p for p in self.program.pous
-                if p.kind in ("FUNCTION_BLOCK", "CLASS") and not p.abstract and p.is_a(static)]
+        return [
+            p for p in self.program.pous if p.kind in ("FUNCTION_BLOCK", "CLASS") and not p.abstract and p.is_a(static)
+        ]
 
-    def method_target(self, method: PouSymbol, instance: typed.Expr, exact: bool, block: PouSymbol | None = None) -> tuple[str, bool]:
+    def method_target(
+        self, method: PouSymbol, instance: typed.Expr, exact: bool, block: PouSymbol | None = None
+    ) -> tuple[str, bool]:
         t = instance.type
         static = block or (t.symbol if isinstance(t, (BlockType, InterfaceType)) else method.owner)
         assert static is not None
@@ -433,8 +440,9 @@ out:
             self.write_dispatch(known, static, ["ptr %ctx", "ptr %self"], table)
         return known.name, True
 
-    def write_dispatch(self, info: FunctionInfo, symbol: PouSymbol, arguments: list[str],
-                       table: list[tuple[PouSymbol, str]]) -> None:
+    def write_dispatch(
+        self, info: FunctionInfo, symbol: PouSymbol, arguments: list[str], table: list[tuple[PouSymbol, str]]
+    ) -> None:
         em = self.emitter(symbol, info.name)
         depth = em.header(lay.DEPTH)
         old = em.op(f"load i64, ptr {depth}")
@@ -466,8 +474,10 @@ out:
             return False
         if t.symbol.find_method("FB_INIT") is not None:
             return True
-        return any(isinstance(v.dynamic, list) or (v.kind != "inout" and self.needs_init(v.type, seen | {id(t)}))
-                   for v in t.members)
+        return any(
+            isinstance(v.dynamic, list) or (v.kind != "inout" and self.needs_init(v.type, seen | {id(t)}))
+            for v in t.members
+        )
 
     def init_block(self, t: BlockType) -> FunctionInfo:
         symbol = t.symbol
@@ -583,7 +593,10 @@ out:
         out = []
         for number, test in enumerate(self.program.tests):
             names = []
-            for suffix, body in (("", self.typed_body(test)), ("_teardown", [s for s in test.teardown if isinstance(s, typed.Stmt)])):
+            for suffix, body in (
+                ("", self.typed_body(test)),
+                ("_teardown", [s for s in test.teardown if isinstance(s, typed.Stmt)]),
+            ):
                 name = f"vplc_test_{number}{suffix}"
                 em = self.emitter(test, name)
                 self.scan_prologue(em)

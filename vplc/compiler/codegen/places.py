@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from vplc.compiler import typed
 from vplc.compiler.codegen.emitter import Emitter, ir_type
 from vplc.compiler.codegen.ranges import range_of
+from vplc.compiler.layout import POINTER_BIAS
 from vplc.compiler.symbols import Variable
 from vplc.compiler.types import ArrayType, BlockType, PointerType, StringType, StructType, Type
 
@@ -95,11 +96,16 @@ class Places(Emitter):
         while isinstance(place, (typed.MemberPlace, typed.IndexPlace)):
             place = place.base
         return isinstance(place, (typed.DerefPlace, typed.ValuePlace)) or (
-            isinstance(place, typed.VariablePlace) and bool(place.variable.address))
+            isinstance(place, typed.VariablePlace) and bool(place.variable.address)
+        )
 
     def _union_inside(self, place: typed.Expr) -> bool:
         while isinstance(place, (typed.MemberPlace, typed.IndexPlace)):
-            if isinstance(place, typed.MemberPlace) and isinstance(place.base.type, StructType) and place.base.type.union:
+            if (
+                isinstance(place, typed.MemberPlace)
+                and isinstance(place.base.type, StructType)
+                and place.base.type.union
+            ):
                 return True
             place = place.base
         return False
@@ -107,6 +113,8 @@ class Places(Emitter):
     def element_address(self, place: typed.IndexPlace) -> Address:
         t = place.base.type
         assert isinstance(t, ArrayType)
+        if isinstance(place.base, typed.DerefPlace) and place.base.index is None and t.dims and self.checked:
+            return self.pointed_element(place, place.base, t)
         base = self.address(place.base)
         size = t.element.size
         tag = base.tag
@@ -130,8 +138,11 @@ class Places(Emitter):
             constant -= low * step
         if not terms:
             return Address(base.base, constant, tag)
-        pointer = self.pointer(base.base, constant) if constant == 0 else self.op(
-            f"getelementptr i8, ptr {base.base}, i64 {constant}")
+        pointer = (
+            self.pointer(base.base, constant)
+            if constant == 0
+            else self.op(f"getelementptr i8, ptr {base.base}, i64 {constant}")
+        )
         for value, step in terms:
             scaled = value if step == 1 else None
             if step in (2, 4, 8):
@@ -140,6 +151,30 @@ class Places(Emitter):
             scaled = scaled or self.op(f"mul i64 {value}, {step}")
             pointer = self.op(f"getelementptr i8, ptr {pointer}, i64 {scaled}")
         return Address(pointer, 0, tag)
+
+    def pointed_element(self, place: typed.IndexPlace, base: typed.DerefPlace, t: ArrayType) -> Address:
+        """`p^[i]`: only the element must lie in the state, because libraries declare such arrays too long."""
+        raw = self.value(base.pointer)
+        self.fault_if(self.op(f"icmp eq i64 {raw}, 0"), "null", place.start, raw)
+        stride = t.element.size
+        for index, (low, high) in reversed(list(zip(place.indices, t.dims, strict=True))):
+            if isinstance(index, typed.Const):
+                raw = self.op(f"add i64 {raw}, {(int(index.value) - low) * stride}")
+            else:
+                value = self.wide(index)
+                self.check_index(index, value, low, high, place.start)
+                shifted = value if low == 0 else self.op(f"sub i64 {value}, {low}")
+                scaled = shifted if stride == 1 else self.op(f"mul i64 {shifted}, {stride}")
+                raw = self.op(f"add i64 {raw}, {scaled}")
+            stride *= high - low + 1
+        pointer = self.follow(raw, max(1, t.element.size), place.start)
+        return Address(
+            pointer,
+            0,
+            "?"
+            if isinstance(base.pointer.type, PointerType) and base.pointer.type.kind == "POINTER" and t.element.size > 1
+            else "",
+        )
 
     def wide(self, index: typed.Expr) -> str:
         """An integer as i64."""
@@ -205,6 +240,8 @@ class Places(Emitter):
         raw = self.value(place.pointer)
         size = max(1, t.size)
         start = place.start
+        if place.index is not None and isinstance(t, ArrayType):
+            size = max(1, t.element.size)
         if place.index is not None:
             index = self.wide(place.index)
             if self.checked:
@@ -212,19 +249,34 @@ class Places(Emitter):
                 self.fault_if(bad, "null", start)
             offset = index if size == 1 else self.op(f"mul i64 {index}, {size}")
             raw = self.op(f"add i64 {raw}, {offset}")
-        self.check_pointer(raw, size, start)
+        pointer = self.follow(raw, size, start)
         kind = place.pointer.type.kind if isinstance(place.pointer.type, PointerType) else "POINTER"
         aligned = kind != "POINTER" or t.base.size <= 1
-        return Address(self.op(f"inttoptr i64 {raw} to ptr"), 0, "" if aligned else "?")
+        return Address(pointer, 0, "" if aligned else "?")
 
-    def check_pointer(self, raw: str, size: int, start: int) -> None:
-        """Faults unless `size` bytes at `raw` lie inside the state; covers null as well."""
+    def follow(self, raw: str, size: int, start: int) -> str:
+        """The memory a reference names. Faults unless `size` bytes there lie inside the state; covers null.
+
+        The unchecked library works on machine addresses instead, also of temporaries.
+        """
         if not self.checked:
-            return
-        base = self.op("ptrtoint ptr %ctx to i64")
-        offset = self.op(f"sub i64 {raw}, {base}")
+            return self.op(f"inttoptr i64 {raw} to ptr")
+        offset = self.op(f"sub i64 {raw}, {POINTER_BIAS}")
         bad = self.op(f"icmp ugt i64 {offset}, {max(0, self.module.layout.size - size)}")
         self.fault_if(bad, "null", start, raw)
+        return self.op(f"getelementptr i8, ptr %ctx, i64 {offset}")
+
+    def reference(self, place: typed.Expr) -> str:
+        """The reference to a place, as a 64-bit number."""
+        a = self.address(place)
+        if not self.checked:
+            return self.op(f"ptrtoint ptr {self.reach(a)} to i64")
+        if a.base == "%ctx":
+            return str(a.offset + POINTER_BIAS)
+        here = self.op(f"ptrtoint ptr {a.base} to i64")
+        base = self.op("ptrtoint ptr %ctx to i64")
+        distance = self.op(f"sub i64 {here}, {base}")
+        return self.op(f"add i64 {distance}, {a.offset + POINTER_BIAS}")
 
     def char_address(self, place: typed.CharPlace) -> Address:
         t = place.base.type
@@ -301,8 +353,11 @@ class Places(Emitter):
         mask = ((1 << place.width) - 1) << place.bit
         keep = ((1 << width) - 1) ^ mask
         source = f"i{8 if place.width == 1 else place.width}"
-        wide = value if source == ir else self.op(
-            f"{'zext' if int(source[1:]) < width else 'trunc'} {source} {value} to {ir}")
+        wide = (
+            value
+            if source == ir
+            else self.op(f"{'zext' if int(source[1:]) < width else 'trunc'} {source} {value} to {ir}")
+        )
         if place.width == 1:
             wide = self.op(f"and {ir} {wide}, 1")
         shifted = wide if place.bit == 0 else self.op(f"shl {ir} {wide}, {place.bit}")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import fields
-from functools import cache
 
 from vplc.compiler import typed
 from vplc.compiler.symbols import PouSymbol, Variable
@@ -78,14 +77,22 @@ def range_of(e: typed.Expr, known: dict[Variable, Range]) -> Range | None:
     return type_range(e.type)
 
 
-@cache
-def _names(cls: type) -> tuple[str, ...]:
-    return tuple(f.name for f in fields(cls) if f.name not in ("type", "start"))
+_FIELDS: dict[type, tuple[str, ...]] = {}
+
+
+def _names(node: typed.Expr | typed.Stmt) -> tuple[str, ...]:
+    kind = type(node)
+    names = _FIELDS.get(kind)
+    if names is None:
+        names = _FIELDS[kind] = tuple(f.name for f in fields(node) if f.name not in ("type", "start"))
+    return names
 
 
 def children(node: object) -> Iterator[object]:
     """The typed nodes directly inside `node`."""
-    for name in _names(type(node)):
+    if not isinstance(node, (typed.Expr, typed.Stmt)):
+        return
+    for name in _names(node):
         value = getattr(node, name)
         if isinstance(value, (typed.Expr, typed.Stmt)):
             yield value
@@ -151,7 +158,7 @@ def modifies(body: list[typed.Stmt], variable: Variable) -> bool:
     """Whether running `body` may change `variable`, which then cannot live in a register."""
     if variable.taken or variable.bit >= 0:
         return True
-    shared = variable.owner is None or variable.owner.kind != "METHOD" and variable.storage != "stack"
+    shared = variable.owner is None or (variable.owner.kind != "METHOD" and variable.storage != "stack")
     for statement in body:
         for node in walk(statement):
             if isinstance(node, typed.Assign) and _is(node.place, variable):

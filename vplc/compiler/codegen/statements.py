@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vplc.compiler import layout as lay
 from vplc.compiler import typed
-from vplc.compiler.codegen.calls import CallEmitter
+from vplc.compiler.codegen.calls import CallEmitter, Held
 from vplc.compiler.codegen.emitter import UNLIKELY, ir_type, signed
 from vplc.compiler.codegen.ranges import modifies, range_of, walk
 from vplc.compiler.symbols import Variable
@@ -26,19 +26,21 @@ class StatementEmitter(CallEmitter):
     def outlinable(self, body: list[typed.Stmt]) -> bool:
         if self.symbol is None or not self.symbol.chunked or self.registers:
             return False
-        return not any(isinstance(s, (typed.Goto, typed.Label)) or isinstance(s, typed.Jump) and s.kind != "RETURN"
-                       and not self._inside_loop(s, body) for b in body for s in walk(b))
+        return not any(
+            isinstance(s, (typed.Goto, typed.Label))
+            or (isinstance(s, typed.Jump) and s.kind != "RETURN" and not self._inside_loop(s, body))
+            for b in body
+            for s in walk(b)
+        )
 
     def _inside_loop(self, jump: typed.Jump, body: list[typed.Stmt]) -> bool:
         """Whether EXIT or CONTINUE belongs to a loop that is part of `body`."""
         for s in body:
             if isinstance(s, (typed.For, typed.While, typed.Repeat)) and any(n is jump for n in walk(s)):
                 return True
-            if isinstance(s, typed.If):
-                if any(self._inside_loop(jump, b) for _, b in s.branches) or self._inside_loop(jump, s.otherwise):
-                    return True
-            if isinstance(s, typed.Case):
-                if any(self._inside_loop(jump, b) for _, b in s.branches) or self._inside_loop(jump, s.otherwise):
+            if isinstance(s, (typed.If, typed.Case)):
+                inner: list[list[typed.Stmt]] = [b for _, b in s.branches]
+                if any(self._inside_loop(jump, b) for b in [*inner, s.otherwise]):
                     return True
         return False
 
@@ -350,7 +352,8 @@ class StatementEmitter(CallEmitter):
             if sign == "u" and constant_step is None:
                 sign = "s"
             if negative and sign == "u":
-                pair = self.op(f"call {{ i64, i1 }} @llvm.usub.with.overflow.i64(i64 {current}, i64 {-constant_step if constant_step else 0})")
+                down_by = -constant_step if constant_step else 0
+                pair = self.op(f"call {{ i64, i1 }} @llvm.usub.with.overflow.i64(i64 {current}, i64 {down_by})")
             else:
                 pair = self.op(f"call {{ i64, i1 }} @llvm.{sign}add.with.overflow.i64(i64 {current}, i64 {step})")
             following = self.op(f"extractvalue {{ i64, i1 }} {pair}, 0")
@@ -380,8 +383,13 @@ class StatementEmitter(CallEmitter):
         total = 1
         for s in body:
             for node in walk(s):
-                if isinstance(node, typed.For) and isinstance(node.first, typed.Const) and isinstance(node.last, typed.Const) \
-                        and isinstance(node.step, typed.Const) and node.step.value:
+                if (
+                    isinstance(node, typed.For)
+                    and isinstance(node.first, typed.Const)
+                    and isinstance(node.last, typed.Const)
+                    and isinstance(node.step, typed.Const)
+                    and node.step.value
+                ):
                     total += max(0, (int(node.last.value) - int(node.first.value)) // int(node.step.value) + 1)
         return min(total, 1 << 40)
 
@@ -395,29 +403,35 @@ class StatementEmitter(CallEmitter):
     # -- actions and tests -----------------------------------------------------------------------------
 
     def call_action(self, s: typed.CallAction) -> None:
-        pointer = self.self_pointer if s.instance is None or isinstance(s.instance, typed.SelfPlace) else \
-            self.reach(self.address(s.instance))
+        pointer = (
+            self.self_pointer
+            if s.instance is None or isinstance(s.instance, typed.SelfPlace)
+            else self.reach(self.address(s.instance))
+        )
         name, may_fault = self.module.body(s.action)
         status = self.op(f"call i32 @{name}(ptr %ctx, ptr {pointer})")
         self.status(status, may_fault)
 
     def assertion(self, s: typed.Assert) -> None:
-        good = self.condition(s.condition)
+        """Evaluates each side once, compares, and keeps both for the message."""
+        ready: dict[int, Held] = {}
+        for e in s.values[:2]:
+            operand = self.string(e) if isinstance(e.type, StringType) else self.value(e)
+            ready[id(e)] = Held(e.type, e.start, operand)
+        good = self.condition(substitute(s.condition, ready))
         bad = self.op(f"xor i1 {good}, true")
         values = ["0", "0"]
         kinds: list[str] = []
         fields = (lay.TEXT_A, lay.TEXT_B)
         for i, e in enumerate(s.values[:2]):
+            held = ready[id(e)]
             if isinstance(e.type, StringType):
-                target = self.header(fields[i])
-                self.string_into(target, 250 if not e.type.wide else 120, e.type.wide, e)
+                self.string_into(self.header(fields[i]), 120, e.type.wide, held)
                 kinds.append("wtext" if e.type.wide else "text")
             else:
-                values[i] = self.to_i64(self.value(e), e.type)
+                values[i] = self.to_i64(held.operand, e.type)
                 kinds.append(e.type.base.name if isinstance(e.type.base, Elementary) else "LWORD")
-        message = ""
-        if isinstance(s.message, typed.Const):
-            message = str(s.message.value)
+        message = str(s.message.value) if isinstance(s.message, typed.Const) else ""
         self.fault_if(bad, "assert:" + "\x1f".join([s.text, message, *kinds]), s.start, values[0], values[1])
 
     def mock_function(self, s: typed.MockFunction) -> None:
@@ -426,6 +440,22 @@ class StatementEmitter(CallEmitter):
         self.put(f"store i32 0, ptr {self.pointer('%ctx', offset + 4)}")
         assert s.function.result is not None
         self.assign_into(self.pointer("%ctx", offset + 16), s.function.result, s.value)
+
+
+def substitute(e: typed.Expr, ready: dict[int, Held]) -> typed.Expr:
+    """`e` with the operands that have been evaluated already."""
+    held = ready.get(id(e))
+    if held is not None:
+        return held
+    if isinstance(e, typed.Compare):
+        return typed.Compare(e.type, e.start, e.op, substitute(e.left, ready), substitute(e.right, ready))
+    if isinstance(e, typed.Binary):
+        return typed.Binary(e.type, e.start, e.op, substitute(e.left, ready), substitute(e.right, ready))
+    if isinstance(e, typed.Unary):
+        return typed.Unary(e.type, e.start, e.op, substitute(e.operand, ready))
+    if isinstance(e, typed.Intrinsic):
+        return typed.Intrinsic(e.type, e.start, e.name, [substitute(a, ready) for a in e.args])
+    return e
 
 
 __all__ = ["ArrayType", "StatementEmitter", "Variable"]

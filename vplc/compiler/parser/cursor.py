@@ -6,18 +6,70 @@ from vplc.compiler.lexer import Token
 from vplc.compiler.source import Diagnostics, Source, Span, nearest
 
 SYNC_STATEMENT = frozenset(
-    """; END_IF ELSE ELSIF END_CASE END_FOR END_WHILE END_REPEAT UNTIL END_FUNCTION END_FUNCTION_BLOCK END_PROGRAM
-    END_METHOD END_ACTION END_PROPERTY END_GET END_SET END_CLASS IF CASE FOR WHILE REPEAT FUNCTION FUNCTION_BLOCK
-    PROGRAM TYPE VAR_GLOBAL CONFIGURATION END_TEST END_SETUP END_TEARDOWN EOF""".split()
+    [
+        ";",
+        "END_IF",
+        "ELSE",
+        "ELSIF",
+        "END_CASE",
+        "END_FOR",
+        "END_WHILE",
+        "END_REPEAT",
+        "UNTIL",
+        "END_FUNCTION",
+        "END_FUNCTION_BLOCK",
+        "END_PROGRAM",
+        "END_METHOD",
+        "END_ACTION",
+        "END_PROPERTY",
+        "END_GET",
+        "END_SET",
+        "END_CLASS",
+        "IF",
+        "CASE",
+        "FOR",
+        "WHILE",
+        "REPEAT",
+        "FUNCTION",
+        "FUNCTION_BLOCK",
+        "PROGRAM",
+        "TYPE",
+        "VAR_GLOBAL",
+        "CONFIGURATION",
+        "END_TEST",
+        "END_SETUP",
+        "END_TEARDOWN",
+        "EOF",
+    ]
 )
 SYNC_DECLARATION = frozenset(
-    """; END_VAR END_STRUCT END_UNION END_TYPE VAR VAR_INPUT VAR_OUTPUT VAR_IN_OUT VAR_TEMP VAR_GLOBAL VAR_EXTERNAL
-    END_FUNCTION END_FUNCTION_BLOCK END_PROGRAM FUNCTION FUNCTION_BLOCK PROGRAM METHOD EOF""".split()
+    [
+        ";",
+        "END_VAR",
+        "END_STRUCT",
+        "END_UNION",
+        "END_TYPE",
+        "VAR",
+        "VAR_INPUT",
+        "VAR_OUTPUT",
+        "VAR_IN_OUT",
+        "VAR_TEMP",
+        "VAR_GLOBAL",
+        "VAR_EXTERNAL",
+        "END_FUNCTION",
+        "END_FUNCTION_BLOCK",
+        "END_PROGRAM",
+        "FUNCTION",
+        "FUNCTION_BLOCK",
+        "PROGRAM",
+        "METHOD",
+        "EOF",
+    ]
 )
 MAX_DEPTH = 120
 
 
-class SyntaxProblem(Exception):
+class SyntaxProblemError(Exception):
     """Already reported; the caller skips to the next place it understands."""
 
 
@@ -87,9 +139,9 @@ class Cursor:
         token = token or self.token
         return Span(self.source, token.start, max(token.end, token.start + 1))
 
-    def fail(self, code: str, message: str, hint: str = "", token: Token | None = None) -> SyntaxProblem:
+    def fail(self, code: str, message: str, hint: str = "", token: Token | None = None) -> SyntaxProblemError:
         self.diagnostics.error(code, message, self.span(token), hint)
-        return SyntaxProblem()
+        return SyntaxProblemError()
 
     def shown(self) -> str:
         return "end of file" if self.kind == "EOF" else f'"{self.token.text[:40]}"'
@@ -107,7 +159,7 @@ class Cursor:
             self.diagnostics.error(
                 "E010", f"expected {wanted}, found {self.shown()}", Span(self.source, last.end - 1, last.end), hint
             )
-            raise SyntaxProblem
+            raise SyntaxProblemError
         raise self.fail("E010", f"expected {wanted}, found {self.shown()}", hint)
 
     def name(self, what: str) -> Token:

@@ -4,17 +4,43 @@ from __future__ import annotations
 
 from vplc.compiler import tree
 from vplc.compiler.lexer import tokenize
-from vplc.compiler.parser.cursor import SyntaxProblem
+from vplc.compiler.parser.cursor import SyntaxProblemError
 from vplc.compiler.parser.types import VAR_KINDS, TypeParser
 from vplc.compiler.source import Diagnostics, Source, nearest
 
 _MODIFIERS = frozenset({"PUBLIC", "PRIVATE", "PROTECTED", "INTERNAL", "FINAL", "ABSTRACT", "OVERRIDE"})
 _TOP = frozenset(
-    """FUNCTION FUNCTION_BLOCK FUNCTIONBLOCK PROGRAM TYPE VAR_GLOBAL CLASS INTERFACE CONFIGURATION NAMESPACE
-    ACTIONS ACTION METHOD PROPERTY VAR_CONFIG RESOURCE EOF""".split()
+    [
+        "FUNCTION",
+        "FUNCTION_BLOCK",
+        "FUNCTIONBLOCK",
+        "PROGRAM",
+        "TYPE",
+        "VAR_GLOBAL",
+        "CLASS",
+        "INTERFACE",
+        "CONFIGURATION",
+        "NAMESPACE",
+        "ACTIONS",
+        "ACTION",
+        "METHOD",
+        "PROPERTY",
+        "VAR_CONFIG",
+        "RESOURCE",
+        "EOF",
+    ]
 )
-_TOP_WORDS = ["FUNCTION", "FUNCTION_BLOCK", "PROGRAM", "TYPE", "VAR_GLOBAL", "CONFIGURATION", "INTERFACE",
-              "NAMESPACE", "CLASS"]
+_TOP_WORDS = [
+    "FUNCTION",
+    "FUNCTION_BLOCK",
+    "PROGRAM",
+    "TYPE",
+    "VAR_GLOBAL",
+    "CONFIGURATION",
+    "INTERFACE",
+    "NAMESPACE",
+    "CLASS",
+]
 
 
 def parse(source: Source, diagnostics: Diagnostics) -> tree.Unit:
@@ -27,7 +53,7 @@ def parse(source: Source, diagnostics: Diagnostics) -> tree.Unit:
         try:
             parser.top(())
             break
-        except SyntaxProblem:
+        except SyntaxProblemError:
             parser.depth = 0
             parser.skip_to(_TOP)
             if parser.kind == "EOF":
@@ -46,6 +72,9 @@ class FileParser(TypeParser):
             kind = self.kind
             if kind == ";":
                 self.advance()
+            elif kind == "@":
+                self.advance()
+                self.pragmas.append(self.name("an annotation").text.lower())
             elif kind in ("FUNCTION", "FUNCTION_BLOCK", "FUNCTIONBLOCK", "PROGRAM", "CLASS", "INTERFACE"):
                 unit.pous.append(self.pou())
             elif kind == "TYPE":
@@ -80,8 +109,11 @@ class FileParser(TypeParser):
                 raise self.fail("E016", f"{self.token.text} without a beginning")
             else:
                 hint = nearest(self.token.text, _TOP_WORDS) if kind == "ID" else ""
-                raise self.fail("E021", f"expected a declaration, found {self.shown()}",
-                                hint or "a file holds FUNCTION, FUNCTION_BLOCK, PROGRAM, TYPE, VAR_GLOBAL, ...")
+                raise self.fail(
+                    "E021",
+                    f"expected a declaration, found {self.shown()}",
+                    hint or "a file holds FUNCTION, FUNCTION_BLOCK, PROGRAM, TYPE, VAR_GLOBAL, ...",
+                )
 
     # -- POUs --------------------------------------------------------------------------------------
 
@@ -101,8 +133,17 @@ class FileParser(TypeParser):
         while self.kind == "." and self.peek().kind == "ID":
             self.advance()
             name += "." + self.advance().text
-        pou = tree.Pou(token.start, token.end, kind, name, self.source, modifiers=modifiers, pragmas=pragmas,
-                       namespace=self.namespace, usings=self.usings)
+        pou = tree.Pou(
+            token.start,
+            token.end,
+            kind,
+            name,
+            self.source,
+            modifiers=modifiers,
+            pragmas=pragmas,
+            namespace=self.namespace,
+            usings=self.usings,
+        )
         if self.accept("<"):
             while self.kind not in (">", "EOF"):
                 self.advance()
@@ -158,8 +199,15 @@ class FileParser(TypeParser):
                 pou.body.extend(self.statements())
                 if self.at == here:
                     if self.kind.startswith("END_") or self.kind in ("ELSE", "ELSIF", "UNTIL"):
-                        if self.kind in ("END_FUNCTION", "END_FUNCTION_BLOCK", "END_PROGRAM", "END_TYPE",
-                                         "END_CONFIGURATION", "END_NAMESPACE", "END_METHOD"):
+                        if self.kind in (
+                            "END_FUNCTION",
+                            "END_FUNCTION_BLOCK",
+                            "END_PROGRAM",
+                            "END_TYPE",
+                            "END_CONFIGURATION",
+                            "END_NAMESPACE",
+                            "END_METHOD",
+                        ):
                             return
                         self.fail("E016", f"{self.token.text} without a beginning")
                         self.advance()
@@ -171,8 +219,17 @@ class FileParser(TypeParser):
         opener = self.advance()
         modifiers = self.modifiers()
         token = self.name("the name of the method")
-        method = tree.Pou(token.start, token.end, "METHOD", token.text, self.source, modifiers=modifiers,
-                          pragmas=pragmas, namespace=self.namespace, usings=self.usings)
+        method = tree.Pou(
+            token.start,
+            token.end,
+            "METHOD",
+            token.text,
+            self.source,
+            modifiers=modifiers,
+            pragmas=pragmas,
+            namespace=self.namespace,
+            usings=self.usings,
+        )
         while self.accept("."):
             method.name = self.name("the name of the method").text
         if self.accept(":"):
@@ -198,8 +255,16 @@ class FileParser(TypeParser):
             self.modifiers()
             if self.is_word("GET", "SET"):
                 word = self.advance()
-                accessor = tree.Pou(word.start, word.end, "METHOD", f"__{word.upper}_{name.text}", self.source,
-                                    modifiers=modifiers, namespace=self.namespace, usings=self.usings)
+                accessor = tree.Pou(
+                    word.start,
+                    word.end,
+                    "METHOD",
+                    f"__{word.upper}_{name.text}",
+                    self.source,
+                    modifiers=modifiers,
+                    namespace=self.namespace,
+                    usings=self.usings,
+                )
                 self.accept(";")
                 if not prototype or self.kind in ("END_GET", "END_SET", "VAR"):
                     self.pou_body(accessor, ("END_GET", "END_SET"))
@@ -223,8 +288,9 @@ class FileParser(TypeParser):
     def action(self, owner: tree.Pou | None) -> tree.Pou:
         opener = self.advance()
         token = self.name("the name of the action")
-        action = tree.Pou(token.start, token.end, "ACTION", token.text, self.source, namespace=self.namespace,
-                          usings=self.usings)
+        action = tree.Pou(
+            token.start, token.end, "ACTION", token.text, self.source, namespace=self.namespace, usings=self.usings
+        )
         while self.accept("."):
             action.name = self.name("the name of the action").text
         self.accept(":")
@@ -273,12 +339,19 @@ class FileParser(TypeParser):
                 if base and isinstance(ref, tree.StructRef):
                     ref.base = base
                 init = self.initial_value() if self.accept(":=") else None
-                if self.kind != ";" and self.previous.kind not in ("END_STRUCT", "END_UNION") and self.kind != "END_TYPE":
+                if (
+                    self.kind != ";"
+                    and self.previous.kind not in ("END_STRUCT", "END_UNION")
+                    and self.kind != "END_TYPE"
+                ):
                     self.expect(";")
                 pragmas += self.take_pragmas()
-                self.unit.types.append(tree.TypeDecl(name.start, name.end, name.text, ref, init, self.source,
-                                                     self.namespace, self.usings, pragmas))
-            except SyntaxProblem:
+                self.unit.types.append(
+                    tree.TypeDecl(
+                        name.start, name.end, name.text, ref, init, self.source, self.namespace, self.usings, pragmas
+                    )
+                )
+            except SyntaxProblemError:
                 self.depth = 0
                 self.skip_to(_TOP | {";", "END_TYPE"})
         if self.kind == "END_TYPE":
@@ -353,7 +426,7 @@ class FileParser(TypeParser):
                 config.instances.append(self.instance())
             else:
                 self.unclosed(closer, opener.kind, opener.start)
-                raise SyntaxProblem
+                raise SyntaxProblemError
 
     def task(self) -> tree.Task:
         start = self.advance().start
@@ -407,7 +480,7 @@ class FileParser(TypeParser):
             self.accept(";")
         else:
             self.unclosed(closer, closer.removeprefix("END_"), start)
-            raise SyntaxProblem
+            raise SyntaxProblemError
 
     def fixture(self) -> None:
         opener = self.advance()

@@ -6,9 +6,25 @@ from vplc.compiler import tree
 from vplc.compiler.parser.cursor import Cursor
 
 _LEVELS: dict[str, int] = {
-    "OR": 1, "OR_ELSE": 1, "|": 1, "XOR": 2, "AND": 3, "AND_THEN": 3, "&": 3,
-    "=": 4, "<>": 4, "<": 5, ">": 5, "<=": 5, ">=": 5,
-    "+": 6, "-": 6, "*": 7, "/": 7, "MOD": 7, "**": 8,
+    "OR": 1,
+    "OR_ELSE": 1,
+    "|": 1,
+    "XOR": 2,
+    "AND": 3,
+    "AND_THEN": 3,
+    "&": 3,
+    "=": 4,
+    "<>": 4,
+    "<": 5,
+    ">": 5,
+    "<=": 5,
+    ">=": 5,
+    "+": 6,
+    "-": 6,
+    "*": 7,
+    "/": 7,
+    "MOD": 7,
+    "**": 8,
 }
 _OPERATOR_CALLS = frozenset({"AND", "OR", "XOR", "MOD", "NOT", "AND_THEN", "OR_ELSE"})
 _LITERAL_KINDS = frozenset({"INT", "REAL", "STR", "WSTR", "TIME", "DATE", "TOD", "DT"})
@@ -44,9 +60,9 @@ class ExpressionParser(Cursor):
             self.depth = depth
             if kind == "+":
                 return operand
-            if kind == "-" and isinstance(operand, tree.Literal) and operand.kind in ("INT", "REAL"):
-                if not operand.text.startswith("-"):
-                    return tree.Literal(start, operand.end, operand.kind, "-" + operand.text, operand.prefix)
+            number = isinstance(operand, tree.Literal) and operand.kind in ("INT", "REAL") and not operand.prefix
+            if kind == "-" and isinstance(operand, tree.Literal) and number and not operand.text.startswith("-"):
+                return tree.Literal(start, operand.end, operand.kind, "-" + operand.text)
             return tree.Unary(start, operand.end, kind, operand)
         return self.postfix(self.primary())
 
@@ -151,7 +167,11 @@ class ExpressionParser(Cursor):
                 self.advance()
                 negated = True
             follow = self.peek().kind
-            if follow in (":=", "=>") and (self.kind == "ID" or self.kind.isupper()) and self.kind not in _LITERAL_KINDS:
+            if (
+                follow in (":=", "=>")
+                and (self.kind == "ID" or self.kind.isupper())
+                and self.kind not in _LITERAL_KINDS
+            ):
                 name = self.advance().text
                 output = self.advance().kind == "=>"
                 value = None if self.kind in (",", ")") else self.value()

@@ -3,19 +3,85 @@
 from __future__ import annotations
 
 from vplc.compiler import tree
-from vplc.compiler.parser.cursor import SYNC_STATEMENT, SyntaxProblem
+from vplc.compiler.parser.cursor import SYNC_STATEMENT, SyntaxProblemError
 from vplc.compiler.parser.expressions import ExpressionParser
 from vplc.compiler.source import Span, nearest
 
 _BLOCK_ENDS = frozenset(
-    """END_IF ELSE ELSIF END_CASE END_FOR END_WHILE END_REPEAT UNTIL END_FUNCTION END_FUNCTION_BLOCK
-    END_FUNCTIONBLOCK END_PROGRAM END_METHOD END_ACTION END_ACTIONS END_PROPERTY END_GET END_SET END_CLASS
-    END_INTERFACE END_TEST END_SETUP END_TEARDOWN END_NAMESPACE END_CONFIGURATION END_RESOURCE
-    FUNCTION FUNCTION_BLOCK FUNCTIONBLOCK PROGRAM METHOD ACTION PROPERTY TYPE VAR_GLOBAL CLASS INTERFACE
-    CONFIGURATION END_VAR END_TYPE VAR VAR_INPUT VAR_OUTPUT VAR_IN_OUT VAR_TEMP EOF""".split()
+    [
+        "END_IF",
+        "ELSE",
+        "ELSIF",
+        "END_CASE",
+        "END_FOR",
+        "END_WHILE",
+        "END_REPEAT",
+        "UNTIL",
+        "END_FUNCTION",
+        "END_FUNCTION_BLOCK",
+        "END_FUNCTIONBLOCK",
+        "END_PROGRAM",
+        "END_METHOD",
+        "END_ACTION",
+        "END_ACTIONS",
+        "END_PROPERTY",
+        "END_GET",
+        "END_SET",
+        "END_CLASS",
+        "END_INTERFACE",
+        "END_TEST",
+        "END_SETUP",
+        "END_TEARDOWN",
+        "END_NAMESPACE",
+        "END_CONFIGURATION",
+        "END_RESOURCE",
+        "FUNCTION",
+        "FUNCTION_BLOCK",
+        "FUNCTIONBLOCK",
+        "PROGRAM",
+        "METHOD",
+        "ACTION",
+        "PROPERTY",
+        "TYPE",
+        "VAR_GLOBAL",
+        "CLASS",
+        "INTERFACE",
+        "CONFIGURATION",
+        "END_VAR",
+        "END_TYPE",
+        "VAR",
+        "VAR_INPUT",
+        "VAR_OUTPUT",
+        "VAR_IN_OUT",
+        "VAR_TEMP",
+        "EOF",
+    ]
 )
-_LABEL_TOKENS = frozenset({"INT", "ID", "PREFIX", ".", "..", ",", "-", "+", "STR", "WSTR", "TRUE", "FALSE", "TIME",
-                           "(", ")", "*", "REAL", "DATE", "TOD", "DT", "#"})
+_LABEL_TOKENS = frozenset(
+    {
+        "INT",
+        "ID",
+        "PREFIX",
+        ".",
+        "..",
+        ",",
+        "-",
+        "+",
+        "STR",
+        "WSTR",
+        "TRUE",
+        "FALSE",
+        "TIME",
+        "(",
+        ")",
+        "*",
+        "REAL",
+        "DATE",
+        "TOD",
+        "DT",
+        "#",
+    }
+)
 _CLOSERS = {"END_IF": "IF", "END_CASE": "CASE", "END_FOR": "FOR", "END_WHILE": "WHILE", "END_REPEAT": "REPEAT"}
 
 
@@ -38,7 +104,7 @@ class StatementParser(ExpressionParser):
             here = self.at
             try:
                 self.statement(out)
-            except SyntaxProblem:
+            except SyntaxProblemError:
                 self.skip_to(SYNC_STATEMENT)
                 if self.at == here:
                     self.advance()
@@ -95,8 +161,11 @@ class StatementParser(ExpressionParser):
         elif kind in ("EXIT", "CONTINUE", "RETURN"):
             token = self.advance()
             if kind == "RETURN" and self.kind not in (";",) and self.kind not in _BLOCK_ENDS:
-                raise self.fail("E010", f'expected ";" after RETURN, found {self.shown()}',
-                                "assign the result to the function's name first")
+                raise self.fail(
+                    "E010",
+                    f'expected ";" after RETURN, found {self.shown()}',
+                    "assign the result to the function's name first",
+                )
             self.end_statement()
             out.append(tree.Jump(token.start, token.end, kind))
         else:
@@ -129,11 +198,29 @@ class StatementParser(ExpressionParser):
                 out.append(tree.Mock(start, self.previous.end, target, returns, upper == "MOCK_FUNCTION"))
                 return
             if upper in ("STEP", "INITIAL_STEP", "TRANSITION") and follow.kind == "ID":
-                raise self.fail("E014", f"{token.text} belongs to SFC text, which is not supported",
-                                "write the sequence as a CASE over a state variable")
+                raise self.fail(
+                    "E014",
+                    f"{token.text} belongs to SFC text, which is not supported",
+                    "write the sequence as a CASE over a state variable",
+                )
             if follow.kind == "ID" and follow.upper not in ("S", "R", "REF") and self.peek(2).kind != "=":
-                hint = nearest(token.text, ["IF", "CASE", "FOR", "WHILE", "REPEAT", "RETURN", "EXIT", "ELSIF",
-                                            "END_IF", "END_FOR", "END_CASE", "END_WHILE"])
+                hint = nearest(
+                    token.text,
+                    [
+                        "IF",
+                        "CASE",
+                        "FOR",
+                        "WHILE",
+                        "REPEAT",
+                        "RETURN",
+                        "EXIT",
+                        "ELSIF",
+                        "END_IF",
+                        "END_FOR",
+                        "END_CASE",
+                        "END_WHILE",
+                    ],
+                )
                 raise self.fail("E013", f'"{token.text}" is not a statement', hint)
         target = self.postfix(self.primary())
         kind = self.kind
@@ -175,12 +262,14 @@ class StatementParser(ExpressionParser):
             self.advance()
             return
         self.diagnostics.error(
-            "E010", f'expected "{word}", found {self.shown()}', Span(self.source, self.previous.end - 1, self.previous.end)
+            "E010",
+            f'expected "{word}", found {self.shown()}',
+            Span(self.source, self.previous.end - 1, self.previous.end),
         )
         if self.kind == ";" or (self.kind == "ID" and nearest(self.token.text, [word])):
             self.advance()
 
-    def unclosed(self, word: str, opener: str, start: int) -> SyntaxProblem:
+    def unclosed(self, word: str, opener: str, start: int) -> SyntaxProblemError:
         line, _ = self.source.line_col(start)
         hint = f"the {opener} of line {line} is still open here"
         if self.kind in _CLOSERS:
@@ -229,7 +318,7 @@ class StatementParser(ExpressionParser):
                 raise self.fail("E012", "an assignment is not a condition", 'compare with "="')
             self.block_word("THEN")
             return condition
-        except SyntaxProblem:
+        except SyntaxProblemError:
             while self.kind not in ("THEN", ";", "END_IF", "EOF", "ELSE", "ELSIF"):
                 self.advance()
             if self.kind in ("THEN", ";"):
@@ -258,8 +347,11 @@ class StatementParser(ExpressionParser):
             self.accept(":")
             otherwise = self.statements()
         elif self.kind != "END_CASE":
-            problem = self.fail("E017", f"expected a CASE label or END_CASE, found {self.shown()}",
-                                'a label is a constant, a list or a range, followed by ":"')
+            problem = self.fail(
+                "E017",
+                f"expected a CASE label or END_CASE, found {self.shown()}",
+                'a label is a constant, a list or a range, followed by ":"',
+            )
             if not branches:
                 self.statements()
                 if self.kind == "END_CASE":

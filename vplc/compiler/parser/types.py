@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 from vplc.compiler import tree
-from vplc.compiler.parser.cursor import SYNC_DECLARATION, SyntaxProblem
+from vplc.compiler.parser.cursor import SYNC_DECLARATION, SyntaxProblemError
 from vplc.compiler.parser.statements import StatementParser
 
-_QUALIFIERS = frozenset({"CONSTANT", "RETAIN", "NON_RETAIN", "PERSISTENT", "PUBLIC", "PRIVATE", "PROTECTED",
-                         "INTERNAL", "R_EDGE", "F_EDGE"})
-VAR_KINDS = frozenset({"VAR", "VAR_INPUT", "VAR_OUTPUT", "VAR_IN_OUT", "VAR_TEMP", "VAR_GLOBAL", "VAR_EXTERNAL",
-                       "VAR_STAT", "VAR_INST", "VAR_CONFIG", "VAR_ACCESS"})
+_QUALIFIERS = frozenset(
+    {"CONSTANT", "RETAIN", "NON_RETAIN", "PERSISTENT", "PUBLIC", "PRIVATE", "PROTECTED", "INTERNAL", "R_EDGE", "F_EDGE"}
+)
+VAR_KINDS = frozenset(
+    {
+        "VAR",
+        "VAR_INPUT",
+        "VAR_OUTPUT",
+        "VAR_IN_OUT",
+        "VAR_TEMP",
+        "VAR_GLOBAL",
+        "VAR_EXTERNAL",
+        "VAR_STAT",
+        "VAR_INST",
+        "VAR_CONFIG",
+        "VAR_ACCESS",
+    }
+)
 
 
 class TypeParser(StatementParser):
@@ -45,11 +59,10 @@ class TypeParser(StatementParser):
                 length = self.expression()
                 self.expect(closer)
             return tree.StringRef(start, self.previous.end, upper == "WSTRING", length)
-        if upper == "POINTER" or upper == "REFERENCE":
-            if self.peek().kind == "TO":
-                self.advance()
-                self.advance()
-                return self._pointer(start, "POINTER" if upper == "POINTER" else "REFERENCE")
+        if (upper == "POINTER" or upper == "REFERENCE") and self.peek().kind == "TO":
+            self.advance()
+            self.advance()
+            return self._pointer(start, "POINTER" if upper == "POINTER" else "REFERENCE")
         if upper == "REF_TO":
             self.advance()
             return self._pointer(start, "REF_TO")
@@ -61,7 +74,7 @@ class TypeParser(StatementParser):
         if self.kind == "(":
             mark = (self.at, self.token, self.kind, self.previous, self.depth)
             self.advance()
-            if self.kind == "ID" and self.peek().kind == ":=" or self.kind == ")":
+            if (self.kind == "ID" and self.peek().kind == ":=") or self.kind == ")":
                 self.at, self.token, self.kind, self.previous, self.depth = mark
                 args = self.arguments()
                 return tree.NamedRef(start, self.previous.end, name, args)
@@ -103,8 +116,11 @@ class TypeParser(StatementParser):
                     self.advance()
                     dims.append((low, self.expression()))
                 else:
-                    raise self.fail("E010", f'expected ".." in the array bounds, found {self.shown()}',
-                                    "write ARRAY [low..high] OF type")
+                    raise self.fail(
+                        "E010",
+                        f'expected ".." in the array bounds, found {self.shown()}',
+                        "write ARRAY [low..high] OF type",
+                    )
             if not self.accept(","):
                 break
         self.expect(closer)
@@ -189,7 +205,7 @@ class TypeParser(StatementParser):
                 self.expect(";")
             for name, start, end, address in names:
                 out.append(tree.VarDecl(start, end, name, ref, init, address, edge, pragmas))
-        except SyntaxProblem:
+        except SyntaxProblemError:
             here = self.at
             self.skip_to(SYNC_DECLARATION)
             if self.at == here and self.kind not in SYNC_DECLARATION:
