@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Literal
 
 from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Error as PlaywrightError
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 #: No service of the browser's maker is asked for anything.
 FLAGS = [
@@ -53,7 +55,7 @@ def browser() -> Iterator[Browser]:
 
 def log_in(page: Page, password: str) -> None:
     """Through the form, as people do."""
-    page.goto("/")
+    visit(page, "/")
     page.get_by_label("Password", exact=True).fill(password)
     page.get_by_role("button", name="Log in", exact=True).click()
     page.get_by_role("navigation", name="Pages").wait_for()
@@ -61,24 +63,46 @@ def log_in(page: Page, password: str) -> None:
 
 def listen(page: Page, wrong: list[str]) -> None:
     """Every error the page logs or throws goes to ``wrong``."""
-    page.on("console", lambda m: wrong.append(f"{page.url}: {m.text}") if m.type == "error" else None)
+    page.on(
+        "console",
+        lambda m: (
+            wrong.append(f"{page.url}: {m.text}") if m.type == "error" and NETWORK_CHANGED not in m.text else None
+        ),
+    )
     page.on("pageerror", lambda e: wrong.append(f"{page.url}: {e}"))
+
+
+#: Chromium cuts every request when an interface of the machine comes or goes, as those of containers do all the time.
+NETWORK_CHANGED = "ERR_NETWORK_CHANGED"
+
+
+def visit(page: Page, path: str) -> None:
+    """Open ``path``; again when the machine's networks changed meanwhile. Raises playwright's error at the third."""
+    for left in (2, 1, 0):
+        try:
+            page.goto(path)
+            page.locator("#app > *").first.wait_for(timeout=10_000)
+        except PlaywrightError as error:
+            if not left or (NETWORK_CHANGED not in str(error) and not isinstance(error, PlaywrightTimeout)):
+                raise
+        else:
+            return
 
 
 def first_links(page: Page) -> dict[str, str]:
     """The three pages of the show: fleet, the first site, the newest rollout (the list when there is none)."""
-    page.goto("/?view=rows")
+    visit(page, "/?view=rows")
     site = page.locator("a[href^='/sites/']").first
     site.wait_for()
     found = {"fleet": "/", "site": site.get_attribute("href") or "/", "rollout": "/rollouts"}
-    page.goto("/rollouts")
+    visit(page, "/rollouts")
     page.get_by_role("heading", name="Rollouts").wait_for()
     rollout = page.locator("main a[href^='/rollouts/']").first
     try:
         rollout.wait_for(timeout=5_000)
         found["rollout"] = rollout.get_attribute("href") or "/rollouts"
-    except Exception as error:  # noqa: BLE001 - playwright's timeout class differs between versions
-        print(f"no rollout to show: {error.__class__.__name__}")
+    except PlaywrightTimeout:
+        pass  # none has been started: the list says so
     return found
 
 
@@ -112,7 +136,7 @@ def take_screenshots(
             for width in widths:
                 page.set_viewport_size({"width": width, "height": HEIGHTS.get(width, 900)})
                 for name, path in shown.items():
-                    page.goto(path)
+                    visit(page, path)
                     page.locator("main h1").first.wait_for()
                     page.get_by_text("Live", exact=True).first.wait_for()
                     page.wait_for_timeout(1500)  # trends and values arrive; a picture of a loading page shows nothing

@@ -12,6 +12,7 @@ from playwright.sync_api import Page, expect
 
 from tests.support.console_backend import PASSWORD, SETUP_CODE
 from tests.support.screenshots import log_in
+from tests.support.screenshots import visit as open_page
 
 pytestmark = pytest.mark.browser
 
@@ -92,7 +93,7 @@ def test_every_page_is_accessible_and_breaks_no_policy(visit: Any, far: Any, the
     page = watched.page
     wrong = {}
     for path in PAGES:
-        page.goto(path)
+        open_page(page, path)
         settled(page)
         if found := findings(page):
             wrong[path] = found
@@ -107,7 +108,7 @@ def test_no_page_scrolls_sideways(visit: Any, far: Any, width: int) -> None:
     page = visit("/", width=width).page
     wide = []
     for path in PAGES:
-        page.goto(path)
+        open_page(page, path)
         settled(page)
         if page.evaluate("document.documentElement.scrollWidth") > width:
             wide.append(path)
@@ -138,7 +139,7 @@ def test_an_empty_fleet_says_what_to_do_next(visit: Any, far: Any) -> None:
     page = visit("/").page
     expect(page.get_by_text("sluice fleet apply")).to_be_visible()
     for path in ["/rollouts", "/events", "/releases"]:
-        page.goto(path)
+        open_page(page, path)
         expect(page.locator("main .notice")).to_be_visible()
 
 
@@ -180,7 +181,7 @@ def test_two_thousand_sites_are_a_grid_with_the_worst_first_and_few_elements(vis
     expect(page.locator("a.cell").first).to_have_class(re.compile("alarm"))
     page.get_by_label("Group").select_option("region")
     expect(page.locator("h2.group").first).to_be_visible()
-    page.goto("/?view=rows&sort=name")
+    open_page(page, "/?view=rows&sort=name")
     settled(page)
     expect(page.locator(".sums")).to_contain_text("/2\u202f000")
     assert page.locator(".site").count() < 60

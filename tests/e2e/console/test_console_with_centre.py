@@ -25,6 +25,7 @@ from tests.integration.orchestrator.conftest import (
     start,
 )
 from tests.support.screenshots import listen, log_in, take_screenshots
+from tests.support.screenshots import visit as open_page
 
 pytestmark = pytest.mark.browser
 
@@ -72,7 +73,7 @@ def page(chromium: Browser, centre: Running) -> Iterator[Page]:
 
 
 def start_rollout(page: Page, sites: str, reason: str) -> None:
-    page.goto("/rollouts")
+    open_page(page, "/rollouts")
     page.get_by_role("button", name="Start a rollout").click()
     dialog = page.get_by_role("dialog")
     dialog.get_by_label("All 2 sites in one wave").check()
@@ -86,18 +87,19 @@ def test_a_fleet_is_rolled_out_paused_and_watched_from_the_console(page: Page, c
     client = centre.operator()
     digest = publish(centre, client)
     apply_fleet(client, fleet_documents())
-    page.goto("/")
+    open_page(page, "/")
     expect(page.get_by_role("link", name="hamburg").first).to_be_visible()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Nothing runs yet")
     expect(page.locator("main")).to_contain_text("Pending (NotEnrolled)")
 
-    page.goto("/sites/hamburg")
+    open_page(page, "/sites/hamburg")
     page.get_by_role("button", name="Enrol edge1").click()
     page.get_by_role("button", name="Make a token for edge1").click()
     expect(page.get_by_role("dialog")).to_contain_text("agent enrol")
     page.keyboard.press("Escape")
     plant = Plant(Enroller(centre, tmp_path).enrol(client, "hamburg"), digest)
     try:
-        page.goto("/rollouts")
+        open_page(page, "/rollouts")
         page.get_by_role("button", name="Start a rollout").click()
         expect(page.get_by_role("dialog")).to_contain_text("2 start at 2 sites")
         expect(page.get_by_role("dialog").locator(".change")).to_have_count(2)
@@ -113,7 +115,7 @@ def test_a_fleet_is_rolled_out_paused_and_watched_from_the_console(page: Page, c
         page.locator(".u-over").wait_for()
 
         apply_fleet(client, fleet_documents(rate=2))
-        page.goto("/rollouts")
+        open_page(page, "/rollouts")
         page.get_by_role("button", name="Start a rollout").click()
         change = page.get_by_role("dialog").locator(".change").first
         expect(change).to_contain_text("Restarts")

@@ -70,7 +70,19 @@ async function call<T>(method: string, path: string, body?: unknown, signal?: Ab
   return (await response.json()) as T;
 }
 
-export const get = <T>(path: string, signal?: AbortSignal): Promise<T> => call<T>("GET", path, undefined, signal);
+/** A browser cuts every request when the machine's networks change (a phone that roams, a new virtual interface). */
+const AGAIN_MS = 400;
+
+/** Reads; once again when the connection broke, for reading changes nothing. */
+export async function get<T>(path: string, signal?: AbortSignal): Promise<T> {
+  try {
+    return await call<T>("GET", path, undefined, signal);
+  } catch (error) {
+    if (!(error instanceof ApiProblem) || error.status !== 0 || signal?.aborted) throw error;
+    await new Promise((done) => setTimeout(done, AGAIN_MS));
+    return call<T>("GET", path, undefined, signal);
+  }
+}
 export const post = <T>(path: string, body: unknown): Promise<T> => call<T>("POST", path, body);
 export const remove = <T>(path: string): Promise<T> => call<T>("DELETE", path);
 

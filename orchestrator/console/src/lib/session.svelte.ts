@@ -3,6 +3,9 @@ import { get, post, remove, useSession, whenLoggedOut } from "../api/client";
 import type { About, Session } from "../api/types";
 import { live } from "./live.svelte";
 
+/** A page that could not open at all tries by itself. */
+const AGAIN_MS = 5_000;
+
 class CurrentSession {
   view = $state.raw<Session | null>(null);
   about = $state.raw<About | null>(null);
@@ -19,6 +22,7 @@ class CurrentSession {
       this.problem = null;
     } catch (error) {
       this.problem = error;
+      if (!this.view) setTimeout(() => void this.load(), AGAIN_MS);
     }
   }
 

@@ -14,9 +14,12 @@ const GOOD_REASON = new Set(["Ok", ""]);
 
 /** Not heard of is not broken: workloads go on, and what is known is old. */
 const SILENT = new Set(["LinkOffline"]);
+/** Nobody has ever heard of it, and nobody expects to before it enrols. */
+const UNBORN = new Set(["NotEnrolled"]);
 
 export function levelOf(state: Pick<State, "state" | "reason">): Level {
   if (SILENT.has(state.reason)) return "stale";
+  if (UNBORN.has(state.reason)) return "wait";
   if (ALARM.has(state.state)) return "alarm";
   if (STALE.has(state.state)) return "stale";
   if (WARN.has(state.state)) return "warn";
