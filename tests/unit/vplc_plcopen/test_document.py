@@ -114,6 +114,8 @@ def mutate(data: bytes, rng: random.Random) -> bytes:
     """A few cuts, copies and swaps at tag boundaries, so that most results are still XML."""
     for _ in range(rng.randint(1, 4)):
         cuts = [i for i, c in enumerate(data) if c == 0x3C]
+        if len(cuts) < 2:
+            return data
         a, b = sorted(rng.sample(cuts, 2))
         choice = rng.randrange(6)
         if choice == 0:
@@ -130,11 +132,11 @@ def mutate(data: bytes, rng: random.Random) -> bytes:
         elif choice == 4:
             # Another number for an id, an order or a place: wires go astray, loops appear.
             digits = [i for i, c in enumerate(data) if 0x30 <= c <= 0x39 and data[i - 1] == 0x22]
-            at = rng.choice(digits)
+            at = rng.choice(digits or [0])
             data = data[:at] + str(rng.randrange(30)).encode() + data[at + 1 :]
         else:
             quotes = [i for i, c in enumerate(data) if c == 0x22]
-            at = rng.choice(quotes)
+            at = rng.choice(quotes or [0])
             data = data[: at + 1] + rng.choice([b"", b" ", b"x y", b"IF", b"(*", b"a[", b"1..2"]) + data[at + 1 :]
     return data
 

@@ -114,11 +114,11 @@ def _agree(drawn: tuple[bytes, dict[str, str]], scans: list[list[bool]]) -> None
         assert found == drawing.values, f"scan {number}\n{imported.st_text}"
 
 
-_SCANS = st.lists(st.lists(st.booleans(), min_size=3, max_size=3), min_size=3, max_size=6)
+SCANS = st.lists(st.lists(st.booleans(), min_size=3, max_size=3), min_size=3, max_size=6)
 
 
 @settings(max_examples=300, deadline=None)
-@given(function_blocks(), _SCANS)
+@given(function_blocks(), SCANS)
 def test_a_function_block_diagram_means_what_it_draws(
     drawn: tuple[bytes, dict[str, str]], scans: list[list[bool]]
 ) -> None:
@@ -126,6 +126,6 @@ def test_a_function_block_diagram_means_what_it_draws(
 
 
 @settings(max_examples=300, deadline=None)
-@given(ladders(), _SCANS)
+@given(ladders(), SCANS)
 def test_a_ladder_means_what_it_draws(drawn: tuple[bytes, dict[str, str]], scans: list[list[bool]]) -> None:
     _agree(drawn, scans)
