@@ -78,3 +78,24 @@ def counter_series(folder: Path, site: str, topic: str, from_ns: int, to_ns: int
                 good = is_good(quality)
                 found.append((ts, int(value) if good else -1, good))
     return found
+
+
+def stored(folder: Path, site: str, instance: str) -> dict[tuple[str, int], float]:
+    """Every stored number of an instance: (topic, source time in ns) to value."""
+    found: dict[tuple[str, int], float] = {}
+    with database(folder) as db:
+        streams = db.execute(
+            "SELECT id FROM stream WHERE site = ? AND stream LIKE ?", (site, f"{instance}/%")
+        ).fetchall()
+        for (stream,) in streams:
+            names = dict(
+                db.execute(
+                    "SELECT t.number, g.topic FROM stream_tag t JOIN tag g ON g.id = t.tag_id WHERE t.stream_id = ?",
+                    (stream,),
+                ).fetchall()
+            )
+            for (payload,) in db.execute("SELECT payload FROM block WHERE stream_id = ?", (stream,)).fetchall():
+                columns = block.decode(payload)
+                for tag, ts, value in zip(columns.tag, columns.ts, columns.v, strict=True):
+                    found[names[tag], ts] = value
+    return found

@@ -9,10 +9,13 @@ import sqlite3
 import statistics
 import subprocess
 import time
+from datetime import UTC, datetime
 from typing import Any
 
+from manifests.model import SiteFacts
+from manifests.signing import DirectorSigner
 from tests.demo.checks import Checks, require
-from tests.demo.proof import DATABASE, StreamProof, counter_series, database, prove
+from tests.demo.proof import DATABASE, StreamProof, counter_series, database, prove, stored
 from tests.demo.stage import EXAMPLE, SITES, Stage
 from tests.support.listeners import tcp_listeners
 from tests.support.peers import mbpoll_read, node_opcua_read
@@ -45,6 +48,10 @@ spec:
 """
 
 
+def _equal(ours: float | None, theirs: float) -> bool:
+    return ours is not None and abs(ours - theirs) <= 1e-9 * max(1.0, abs(theirs))
+
+
 class Story:
     def __init__(self, stage: Stage, checks: Checks) -> None:
         self.stage = stage
@@ -61,7 +68,7 @@ class Story:
         run(f"uplink cut for {CUT_S:.0f} s, agent killed meanwhile: nothing acknowledged is lost", self.cut_and_kill)
         run("orchestrator killed in the middle of a rollout: it goes on after restart", self.kill_orchestrator)
         run("a device unplugged: its tags turn bad in two poll periods, the rest goes on", self.unplug)
-        run("a wrong site's, older or altered instruction changes nothing", self.still_running)
+        run("another site's, altered and older instructions are refused by name", self.refusals)
 
     # ---- the good day
 
@@ -131,49 +138,36 @@ class Story:
         return earlier[-1][1], later[0][1]
 
     def node_opcua_agrees(self) -> str:
-        host, port = self.stage.plants["leipzig"].press()
+        """The same value at the same source time, for every number of the press."""
         site = "leipzig"
-        static = {v["topic"]: v for v in self.stage.get(f"/sites/{site}/values", instance="press")}
+        host, port = self.stage.plants[site].press()
         sources = self._ua_sources(site)
-        chosen = {topic: node for topic, node in sources.items() if topic in static}
-        require(len(chosen) >= 200, f"only {len(chosen)} nodes of the press are in the historian")
-        readings = node_opcua_read(f"opc.tcp://{host}:{port}", list(chosen.values()))
-        agreed, moved = 0, 0
-        late = []
-        for topic, node in chosen.items():
+        require(len(sources) >= 200, f"only {len(sources)} nodes of the press are in the historian")
+        readings = node_opcua_read(f"opc.tcp://{host}:{port}", list(sources.values()))
+        wanted: dict[tuple[str, int], float] = {}
+        for topic, node in sources.items():
             reading = readings[node]
-            require(reading.status_code in (0, "Good"), f"{node}: {reading.status_code}")
-            if isinstance(reading.value, bool | int | float):
-                if self._historian_holds(site, topic, float(reading.value), reading.source_timestamp):
-                    agreed += 1
-                else:
-                    late.append(topic)
-            else:
-                moved += 1
-        require(not late, f"{len(late)} values differ, such as {late[:3]}")
-        return f"{agreed} numeric values equal at the same source time, {moved} others"
+            require("Good" in reading["statusCode"], f"{node}: {reading['statusCode']}")
+            at = reading["sourceTimestamp"]
+            if isinstance(reading["value"], bool | int | float) and at is not None:
+                wanted[topic, round(at.timestamp() * 1000) * 1_000_000] = float(reading["value"])
+
+        def differing() -> list[tuple[str, int]]:
+            held = stored(self.stage.folder / "centre", site, "press")
+            return [key for key, value in wanted.items() if not _equal(held.get(key), value)]
+
+        try:
+            wait_for("the same samples in the historian", lambda: not differing(), 30, every_s=1)
+        except TimeoutError:
+            late = differing()
+            require(False, f"{len(late)} of {len(wanted)} values differ or are missing, such as {late[:2]}")
+        return f"{len(wanted)} numbers equal at the same source time, of {len(sources)} nodes"
 
     def _ua_sources(self, site: str) -> dict[str, str]:
         """Topic to NodeId, from the descriptors the translator sent."""
         with database(self.stage.folder / "centre") as db:
             rows = db.execute("SELECT topic, source FROM tag WHERE site = ? AND instance = 'press'", (site,)).fetchall()
         return {topic: next(part for part in source.split() if part.startswith("ns=")) for topic, source in rows}
-
-    def _historian_holds(self, site: str, topic: str, value: float, at: Any) -> bool:
-        import datetime
-
-        centre = at if isinstance(at, datetime.datetime) else datetime.datetime.fromisoformat(str(at))
-        span = datetime.timedelta(seconds=65)
-        for _ in range(40):
-            series = self.stage.get(
-                f"/sites/{site}/history", topic=topic, points=2000,
-                **{"from": (centre - span).isoformat(), "to": (centre + span).isoformat()},
-            )  # fmt: skip
-            values = [v for v in series["value"] if v is not None]
-            if any(abs(v - value) <= 1e-6 * max(1.0, abs(value)) for v in values):
-                return True
-            time.sleep(0.25)
-        return False
 
     def live_on_mqtt(self) -> str:
         host, port = self.stage.broker("hamburg")
@@ -243,9 +237,14 @@ class Story:
 
     def _prove(self, site: str, name: str) -> str:
         """What the producer says was acknowledged is in the centre: number, samples and hash."""
-        wait_for(f"acknowledged counts of {name}", lambda: self._live_stream(site, name) is not None, 30)
+        wait_for(f"the stream of {name}", lambda: self._live_stream(site, name) is not None, 30)
+        reached = int(self._live_stream(site, name)["mark"])
+
+        def told() -> bool:  # reports come every few seconds: wait for one that covers all that has arrived by now
+            return int((self._live_stream(site, name) or {"ackedSeq": 0})["ackedSeq"]) >= reached
+
+        wait_for(f"acknowledged counts of {name}", told, 60)
         stream = self._live_stream(site, name)
-        assert stream is not None
         acked = int(stream["ackedSeq"])
         wait_for(
             f"frame {acked} of {name}", lambda: int((self._live_stream(site, name) or stream)["mark"]) >= acked, 30
@@ -335,28 +334,51 @@ class Story:
             if v["quality"] == "good" and f"/{part}" in v["topic"] and not (but and f"/{but}/" in v["topic"])
         ]
 
-    def still_running(self) -> str:
-        """Swap the director metadata of the two sites in the centre, as a thief of its disk would."""
-        stage = self.stage
-        before = {site: stage.instance(site, "pumps")["runtimeId"] for site in SITES}
+    def refusals(self) -> str:
+        """A thief of the centre's disk and director key rewrites what hamburg is told, in three ways."""
+        stage, site = self.stage, "hamburg"
+        before = {name: stage.instance(site, name)["runtimeId"] for name in ("broker", "press", "pumps")}
+        generation = int(stage.get(f"/sites/{site}")["summary"]["generation"])
         path = stage.folder / "centre" / DATABASE
         with sqlite3.connect(path, timeout=20) as db:
-            rows = db.execute("SELECT site, name, content FROM director_file").fetchall()
-            db.execute("DELETE FROM director_file")
-            other = {"hamburg": "leipzig", "leipzig": "hamburg"}
-            db.executemany("INSERT INTO director_file VALUES (?, ?, ?)", [(other[s], n, c) for s, n, c in rows])
-            # A version that is not newer would not even be looked at.
+            real = db.execute("SELECT name, content FROM director_file WHERE site = ?", (site,)).fetchall()
+            version = db.execute("SELECT version FROM director WHERE site = ?", (site,)).fetchone()[0]
+        signer = DirectorSigner((stage.folder / "keys" / "online" / "director.pem").read_bytes())
+
+        def signed(name: str, number: int) -> dict[str, bytes]:
+            facts = SiteFacts(site=name, enterprise="acme", generation=number)
+            return signer.sign(facts, [], version=version + 1, now=datetime.now(UTC))
+
+        altered = signed(site, generation + 1)
+        targets = f"{version + 1}.targets.json"
+        altered[targets] = altered[targets][:-40] + bytes([altered[targets][-40] ^ 1]) + altered[targets][-39:]
+        attacks = {
+            "another site's": (signed("leipzig", generation + 1), {"wrong-site"}),
+            "one flipped byte": (altered, {"bad-digest", "bad-signature", "malformed"}),
+            "an older generation": (signed(site, generation - 1), {"rollback"}),
+        }
+        figures = []
         try:
-            wait_for("both agents to refuse", lambda: all(self._refusal(site) for site in SITES), 90)
-            kinds = {site: self._refusal(site) for site in SITES}
+            for name, (files, expected) in attacks.items():
+                self._tell(site, list(files.items()))
+                wait_for(f"{name} to be refused", lambda e=expected: self._refusal(site) in e, 60)  # type: ignore[misc]
+                figures.append(f"{name}: {self._refusal(site)}")
         finally:
-            with sqlite3.connect(path, timeout=20) as db:
-                db.execute("DELETE FROM director_file")
-                db.executemany("INSERT INTO director_file VALUES (?, ?, ?)", rows)
-        after = {site: stage.instance(site, "pumps")["runtimeId"] for site in SITES}
+            self._tell(site, real)
+        wait_for("the refusal to end", lambda: self._refusal(site) == "", 60)
+        after = {name: stage.instance(site, name)["runtimeId"] for name in before}
         require(before == after, f"workloads changed: {before} -> {after}")
-        require(set(kinds.values()) == {"wrong-site"}, f"refused as {kinds}")
-        return f"swapped metadata refused as {kinds['hamburg']}; all workloads kept"
+        return "; ".join(figures) + "; all workloads kept"
+
+    def _tell(self, site: str, files: list[tuple[str, bytes]]) -> None:
+        with sqlite3.connect(self.stage.folder / "centre" / DATABASE, timeout=20) as db:
+            db.execute("DELETE FROM director_file WHERE site = ?", (site,))
+            db.executemany(
+                "INSERT INTO director_file (site, name, content) VALUES (?, ?, ?)", [(site, *f) for f in files]
+            )
+        # The agent's question is waiting at the centre for news: make it ask again.
+        self.stage.links[site].cut()
+        self.stage.links[site].restore()
 
     def _refusal(self, site: str) -> str:
         refusal = self.stage.get(f"/sites/{site}")["summary"]["refusal"]
