@@ -107,25 +107,22 @@ def _behind(wire: Wire, nodes: dict[str, Node], ends: dict[str, Node], place: Pl
 
 def _ranks(listed: list[Node], nodes: dict[str, Node]) -> dict[str, float]:
     """Each node's execution order; a node without one comes right after the last it gets values from."""
-    out: dict[str, float] = {}
+    consumers: dict[str, list[Node]] = {}
     for node in listed:
-        if node.order is not None and node.kind in _ACTING:
-            out[node.id] = float(node.order)
-            continue
-        best, seen, stack = -1.0, {node.id}, [node]
+        for pin in pins(node):
+            for wire in pin.wires:
+                consumers.setdefault(wire.source, []).append(node)
+    ordered = [(n.order, n) for n in listed if n.order is not None and n.kind in _ACTING]
+    out = {n.id: float(order) for order, n in ordered}
+    # From the last order down, so that the first rank to reach a node is the one it keeps.
+    for order, start in sorted(ordered, key=lambda o: -o[0]):
+        stack = [start]
         while stack:
-            for pin in pins(stack.pop()):
-                for wire in pin.wires:
-                    source = nodes[wire.source]
-                    if source.id in seen:
-                        continue
-                    seen.add(source.id)
-                    if source.order is not None and source.kind in _ACTING:
-                        best = max(best, float(source.order))
-                    else:
-                        stack.append(source)
-        out[node.id] = best if best >= 0 else float("inf")
-    return out
+            for node in consumers.get(stack.pop().id, ()):
+                if node.id not in out:
+                    out[node.id] = float(order)
+                    stack.append(node)
+    return {n.id: out.get(n.id, float("inf")) for n in listed}
 
 
 def _groups(listed: list[Node], nodes: dict[str, Node]) -> dict[str, tuple[float, float, int]]:

@@ -253,20 +253,18 @@ class Checker(Declarations):
         """A type that contains itself has no size."""
         state: dict[int, int] = {}
 
-        def visit(t: Type, where: PouSymbol | None) -> None:
+        def visit(t: Type, where: Span) -> None:
             if isinstance(t, ArrayType):
                 visit(t.element, where)
                 return
             if not isinstance(t, (StructType, BlockType)):
                 return
             mark = state.get(id(t), 0)
-            if mark == 2:
-                return
             if mark == 1:
-                if where is not None:
-                    self.diagnostics.error(
-                        "E061", f"{t.name} contains itself", Span(where.source, where.tree.start, where.tree.end)
-                    )
+                self.diagnostics.error(
+                    "E061", f"{t.name} contains itself", where, "refer to it through REF_TO or POINTER TO"
+                )
+            if mark:
                 return
             state[id(t)] = 1
             if isinstance(t, StructType):
@@ -276,12 +274,15 @@ class Checker(Declarations):
                 for base in t.symbol.bases():
                     for v in base.variables.values():
                         if v.owner is base and v.kind in ("input", "output", "local") and v.storage != "static":
-                            visit(v.type, t.symbol)
+                            visit(v.type, where)
             state[id(t)] = 2
 
+        for named in self.named_types:
+            if named.type is not None:
+                visit(named.type, Span(named.decl.source, named.decl.start, named.decl.end))
         for symbol in self.program.pous:
             if symbol.type is not None:
-                visit(symbol.type, symbol)
+                visit(symbol.type, Span(symbol.source, symbol.tree.start, symbol.tree.end))
 
     def recursion(self) -> None:
         """Calls that lead back to the caller (Tarjan)."""

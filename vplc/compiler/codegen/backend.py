@@ -13,7 +13,7 @@ from vplc.compiler.source import UnsupportedError
 TRIPLES = {
     "x86-64": ("x86_64-unknown-linux-gnu", "x86-64-v2", ""),
     "aarch64": ("aarch64-unknown-linux-gnu", "generic", ""),
-    "armv7": ("armv7-unknown-linux-gnueabihf", "generic", "+vfp3,+d16"),
+    "armv7": ("armv7-unknown-linux-gnueabihf", "generic", "+vfp3d16"),
     "riscv64": ("riscv64-unknown-linux-gnu", "generic-rv64", "+m,+a,+f,+d,+c"),
 }
 
