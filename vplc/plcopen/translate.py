@@ -150,7 +150,9 @@ class _Translator:
             if k[0] != node.id or k[1] == "ENO":
                 continue
             own = k[1] == call.result_pin
-            for consumer, pin, _ in uses:
+            for consumer, pin, wire in uses:
+                if id(wire) in self.plan.feedback:
+                    continue  # it gets the last result, like any other consumer before the function
                 plain = not (consumer.negated or consumer.edge or consumer.storage or pin.negated or pin.edge)
                 if consumer.kind == "sink" and len(pin.wires) == 1:
                     between = acts[self.at[consumer.id]] - acts[self.at[node.id] + 1]
