@@ -335,14 +335,14 @@ class Loop:
         failures = 0
         while True:
             asked_ns, before = self._monotonic_ns(), self.memory.desired
+            # After a failure the answer is wanted now: a refusal that the centre has mended must not stand for a poll.
+            wait_s = 0.0 if failures else self._timing.sync_wait_s
             try:
-                candidate = await self._parts.in_thread(
-                    self._parts.trust.refresh, self._now(), self._timing.sync_wait_s
-                )
+                candidate = await self._parts.in_thread(self._parts.trust.refresh, self._now(), wait_s)
                 self._parts.uplink.line_is_back()
                 await self.adopt(candidate)
                 failures = 0
-                held = self._timing.sync_wait_s and self._monotonic_ns() - asked_ns > 1_000_000_000
+                held = wait_s and self._monotonic_ns() - asked_ns > 1_000_000_000
                 # A server that answers a long poll at once with nothing new must not be asked in a circle.
                 delay_s = 0.0 if held or before != candidate else max(1.0, self._timing.poll_s)
             except UnreachableError as error:
