@@ -21,6 +21,7 @@ from workloads.vibration.bearing import LIBRARY, NAMES, Orders, by_name, check_o
 from workloads.vibration.diagnose import Diagnosis, Verdict, diagnose
 from workloads.vibration.features import Features, screen
 from workloads.vibration.indicators import Indicator, indicators
+from workloads.vibration.memory import keep_freed_memory
 from workloads.vibration.quality import Effect, Finding, check, refusals
 from workloads.vibration.record import Record, unit_of
 from workloads.vibration.zones import LIMITS, Zone, zone
@@ -54,6 +55,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """0 done, 2 what was asked cannot be done: every mistake on stderr (and as JSON when asked for)."""
     given = parser().parse_args(arguments)
+    keep_freed_memory()
     try:
         return _analyse(given) if given.verb == "analyse" else _diagnose(given)
     except DocumentError as error:

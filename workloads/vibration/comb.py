@@ -61,6 +61,7 @@ ELEMENT = Comb(_teeth([(1, 1.0), (2, 0.7), (3, 0.4), (0.5, 0.2)], [(1, 0.4), (2,
 CAGE = Comb(_teeth([(1, 1.0), (2, 0.9), (3, 0.8), (4, 0.6), (5, 0.5)]), (-0.025, 0.01), CAGE_DECOYS)
 # For comparing an order with its relatives: bare multiples.
 _CARRIERS = np.array([1.0, 0.7, 0.5, 0.35])
+_TRIALS = np.arange(1, 5)[:, None] * (1 + np.linspace(-0.002, 0.002, 9))
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,14 +117,13 @@ class Lines:
         relatives = [found + 1, found - 1, found / 3]
         if comb is not ELEMENT:  # at half its order an element's fault has lines of its own: one race answers louder
             relatives.append(found / 2)
-        own = self._carriers(found)
-        relative = min(own - self._carriers(other) for other in relatives if other > 0.15)
-        return Fit(float(scores[best]), decoy, relative, found)
+        own, *others = self._carriers([found, *(order for order in relatives if order > 0.15)])
+        return Fit(float(scores[best]), decoy, own - max(others), found)
 
     def _grid(self, comb: Comb) -> tuple[float, Floats]:
-        """Trial orders in equal ratios: half a bin at the highest, so that no line falls between two of them."""
+        """Trial orders in equal ratios: a bin at the highest, so that no widened line falls between two of them."""
         first, last = comb.spread
-        step = min(0.5 / (self.per_order * last), 0.002)
+        step = min(1 / (self.per_order * last), 0.002)
         return step, first * np.exp(step * np.arange(int(np.log(last / first) / step) + 1))
 
     def _best(self, lines: Floats, comb: Comb) -> float:
@@ -133,13 +133,10 @@ class Lines:
         total = np.zeros(len(orders), dtype=np.float32)
         weights = 0.0
         place = orders * self.per_order
-        last = len(lines) - 1
         for tooth in comb.teeth:
             index = (place * tooth.multiple + (tooth.side * spacing * self.per_order + 0.5)).astype(np.intp)
-            # The last bin is the end of what is looked at and holds nothing.
-            np.minimum(index, last, out=index)
-            np.maximum(index, 0, out=index)
-            total += np.float32(tooth.weight) * lines[index]
+            # The last bin is the end of what is looked at and holds nothing; lines below zero do not exist.
+            total += np.float32(tooth.weight) * lines.take(index, mode="clip")
             weights += tooth.weight
         return total / np.float32(weights)
 
@@ -159,11 +156,11 @@ class Lines:
                 kept[low : max(low, int((centre + wide) * self.per_order) + 2)] = 0
         return kept
 
-    def _carriers(self, order: float) -> float:
-        trials = order * (1 + np.linspace(-0.002, 0.002, 9))
-        place = np.arange(1, 5)[:, None] * trials * self.per_order
+    def _carriers(self, orders: Sequence[float]) -> list[float]:
+        """How well the bare multiples of each order fit, without a cap."""
+        place = np.asarray(orders)[:, None, None] * (_TRIALS * self.per_order)
         index = np.minimum((place + 0.5).astype(np.intp), len(self.open) - 1)
-        return float((_CARRIERS @ self.open[index]).max() / _CARRIERS.sum())
+        return [float(one) for one in (_CARRIERS @ self.open[index]).max(axis=-1) / _CARRIERS.sum()]
 
 
 def _widened(lines: Floats, by: int) -> Floats:
