@@ -167,7 +167,7 @@ def explain(code: str) -> int:
 
 
 def build(options: argparse.Namespace) -> int:
-    from vplc.compiler.build import compile_sources, layout_document
+    from vplc.compiler.build import compile_sources, seal
     from vplc.compiler.codegen.backend import compile_object
     from vplc.compiler.link import link_shared
 
@@ -176,10 +176,11 @@ def build(options: argparse.Namespace) -> int:
         raise UnsupportedError(f"the folder {target_path.parent} does not exist")
     diagnostics = Diagnostics()
     made = compile_sources(load(options.files, diagnostics), options.profile, diagnostics)
-    objects = compile_object(made.code.ir, options.target, options.level)
+    ir, document = seal(made, options.target)
+    objects = compile_object(ir, options.target, options.level)
     link_shared(objects, target_path, options.target)
     layout_path = target_path.with_suffix(".json") if target_path.suffix == ".so" else Path(str(target_path) + ".json")
-    layout_path.write_text(json.dumps(layout_document(made, options.target), indent=1) + "\n", "utf-8")
+    layout_path.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
     if options.json:
         out(
             json.dumps(

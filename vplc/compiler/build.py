@@ -6,6 +6,7 @@ Called by `vplc run`, `build`, `bench` and `test`. Raises CompileError with all 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -237,6 +238,19 @@ def layout_document(build: Build, target: str) -> dict[str, object]:
     }
 
 
+def seal(build: Build, target: str) -> tuple[str, dict[str, object]]:
+    """IR and layout document that carry the same line, so that a host can tell a pair from a mismatch.
+
+    The library exports it as `vplc_abi`, the document holds it as `abi`; its last word is the digest of the document
+    without that key.
+    """
+    document = layout_document(build, target)
+    digest = hashlib.sha256(json.dumps(document, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    line = f"vplc-abi {LAYOUT_FORMAT} target={target} source={build.source_hash} layout={digest}"
+    text = f'@vplc_abi = constant [{len(line) + 1} x i8] c"{line}\\00"\n'
+    return build.code.ir + text, {**document, "abi": line}
+
+
 def find_instance(program: Program, name: str) -> ProgramInstance | None:
     """By instance name, or by the name of the PROGRAM."""
     upper = name.upper()
@@ -249,4 +263,4 @@ def find_instance(program: Program, name: str) -> ProgramInstance | None:
     return None
 
 
-__all__ = ["Build", "Entry", "Variable", "compile_sources", "find_instance", "layout_document"]
+__all__ = ["Build", "Entry", "Variable", "compile_sources", "find_instance", "layout_document", "seal"]
