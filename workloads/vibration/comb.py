@@ -99,8 +99,11 @@ class Lines:
         capped = np.where(masked, 0.0, np.clip(spectrum.level - NOISE, 0.0, CAP))
         self.capped = _widened(capped, 1).astype(np.float32)
 
-    def fit(self, comb: Comb, order: float, spacing: float) -> Fit:
-        """Lay ``comb`` (sidebands ``spacing`` orders apart) over ``order`` and over all decoys."""
+    def fit(self, comb: Comb, order: float, spacing: float, least: float = 0.0) -> Fit:
+        """Lay ``comb`` (sidebands ``spacing`` orders apart) over ``order`` and over all decoys.
+
+        A score below ``least`` ends it there: without decoys, and so with a margin of minus infinity.
+        """
         step, grid = self._grid(comb)
         low, high = (round(float(np.log1p(edge)) / step) for edge in comb.window)
         span = high - low + 1
@@ -108,6 +111,8 @@ class Lines:
         scores = self._score(self.capped, comb, near, spacing)
         best = int(np.argmax(scores))
         found = float(near[best])
+        if scores[best] < least:
+            return Fit(float(scores[best]), float("inf"), 0.0, found)
         without = self._without(comb, found, spacing)
         decoy = float(_highest(self._score(without, comb, grid, spacing), span).max())
         if comb is CAGE:

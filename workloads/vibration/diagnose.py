@@ -101,9 +101,9 @@ def diagnose(record: Record, orders: Orders) -> Diagnosis:
     nearest = _nearest(fits, {Part.OUTER: orders.bpfo, Part.INNER: orders.bpfi, Part.ELEMENT: 2 * orders.bsf})
     part = nearest if fits[nearest].margin >= PART else Part.NONE
     if part is Part.NONE and record.turns * orders.ftf >= MIN_CAGE_TURNS:
-        cage = lines.fit(CAGE, orders.ftf, 0.0)
-        fits[Part.CAGE] = cage
+        cage = lines.fit(CAGE, orders.ftf, 0.0, least=CAGE_MARGIN)
         if cage.margin >= CAGE_MARGIN:
+            fits[Part.CAGE] = cage
             part = nearest = Part.CAGE
     margin = fits[nearest].margin
     confidence = _confidence(margin - (CAGE_MARGIN if nearest is Part.CAGE else PART))

@@ -21,7 +21,7 @@ Floats = npt.NDArray[np.floating]
 BANDS = 32
 # Where rolling bearings first become loud; most gears and shafts stay below.
 HIGH_HZ = 5000.0
-ENVELOPE_BINS = 4096
+ENVELOPE_BINS = 2048
 
 
 @dataclass(frozen=True, slots=True)
