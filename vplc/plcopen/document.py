@@ -90,7 +90,9 @@ class Element:
             for line, text in element.texts:
                 for i, part in enumerate(text.split("\n")):
                     if i == 0 and joined:
-                        out[-1] = (out[-1][0], out[-1][1] + part)
+                        before, start = out[-1]
+                        # A line break written as &#10; is none in the file: the first piece after it knows.
+                        out[-1] = (before if start else line, start + part)
                     else:
                         out.append((line + i, part))
                         joined = True

@@ -129,7 +129,7 @@ def _taken(pou: Pou) -> set[str]:
 
 
 def _pou(pou: Pou, names: Names, not_taken: list[NotTaken]) -> Text:
-    taken = _taken(pou) | set(names.globals) | set(names.pous)
+    taken = _taken(pou) | set(names.globals) | set(names.pous) | set(names.fields)
     added = Added()
     body = _body(pou, None, pou.body, names, taken, added)
     parts: list[tuple[Part, Text, Added]] = []

@@ -7,8 +7,8 @@ Pure. The rules, in this order:
 2. An element runs after all elements it gets values from (IEC 61131-3, 8.1: no element is evaluated before
    its inputs are).
 3. Otherwise top to bottom, then left to right, then as in the file; connected elements stay together.
-4. A loop is opened where the walk from the earliest element by rule 3 comes back to an element it has not
-   finished: that wire is a feedback path and carries the value of the previous scan.
+4. A loop is opened in front of its leftmost element (then the topmost, then the first in the file): wires of
+   the loop into it are feedback paths and carry the value of the previous scan.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from dataclasses import dataclass, field
 
 from vplc.plcopen.model import Network, Node, Pin, Place, UntranslatableError, Wire
 
-MAX_NODES = 50_000  # beyond any drawing; keeps a forged file from costing minutes
+# Beyond any drawing; they keep a forged file from costing minutes.
+MAX_NODES = 50_000
+MAX_LOOP_WORK = 2_000_000
 
 _ACTING = frozenset({"sink", "both", "block", "coil", "jump", "label", "return", "code", "unknown"})
 
@@ -53,9 +55,13 @@ def plan(network: Network) -> Plan:
         roots.sort(key=lambda n: (ranks[n.id], n.order is None, *groups[n.id], n.y, n.x, n.index))
     else:
         roots.sort(key=lambda n: (*groups[n.id], n.y, n.x, n.index))
-    state: dict[str, int] = {}
+    _check_labels(roots, groups, given)
+    if given:
+        _find_late(roots, ranks, out)
+    _open_loops(out, network.place)
+    done: set[str] = set()
     for root in roots:
-        _visit(root, out, state, ranks.get(root.id, 0.0) if given else None)
+        _visit(root, out, done)
     return out
 
 
@@ -148,29 +154,108 @@ def _groups(listed: list[Node], nodes: dict[str, Node]) -> dict[str, tuple[float
     return {n.id: best[find(n.id)] for n in listed}
 
 
-def _visit(root: Node, out: Plan, state: dict[str, int], rank: float | None) -> None:
-    """Schedule `root` behind everything it needs. States: 1 on the way, 2 done."""
-    if root.id in state:
+def _check_labels(roots: list[Node], groups: dict[str, tuple[float, float, int]], given: bool) -> None:
+    """A label stands between networks; where one is cut in two, what the jump skips is anyone's guess."""
+    for label in (n for n in roots if n.kind == "label"):
+        if given and label.order is None:
+            raise UntranslatableError(label.place, "other elements have an execution order and this label has none")
+        for node in roots if not given else ():
+            if groups[node.id][0] < label.y <= node.y and node is not label:
+                raise UntranslatableError(label.place, "connected elements lie above and below it")
+
+
+def _find_late(roots: list[Node], ranks: dict[str, float], out: Plan) -> None:
+    """Rule 1: wires from elements with a later order than the one that needs them first."""
+    claimed: set[str] = set()
+    for root in roots:
+        stack = [root]
+        while stack:
+            for wire in _wires(stack.pop()):
+                source = out.nodes[wire.source]
+                if source.order is not None and source.kind in _ACTING:
+                    if source.order > ranks[root.id]:
+                        out.feedback.add(id(wire))
+                elif source.id not in claimed:
+                    claimed.add(source.id)
+                    stack.append(source)
+
+
+def _open_loops(out: Plan, place: Place) -> None:
+    """Rule 4, loop by loop until none is left."""
+    todo = [[n for n in out.nodes.values() if scheduled(n)]]
+    work = 0
+    while todo:
+        members = todo.pop()
+        work += len(members)
+        if work > MAX_LOOP_WORK:
+            raise UntranslatableError(place, "the drawing has too many loops within loops")
+        for loop in _loops(members, out):
+            inside = {n.id for n in loop}
+            first = min(loop, key=lambda n: (n.x, n.y, n.index))
+            out.feedback |= {id(w) for w in _wires(first) if w.source in inside}
+            todo.append(loop)
+
+
+def _loops(members: list[Node], out: Plan) -> list[list[Node]]:
+    """The sets of nodes that reach each other (Tarjan's strongly connected components, without recursion)."""
+    inside = {n.id for n in members}
+    number: dict[str, int] = {}
+    low: dict[str, int] = {}
+    waiting: list[Node] = []
+    on_stack: set[str] = set()
+    found: list[list[Node]] = []
+    for start in members:
+        if start.id in number:
+            continue
+        walk: list[tuple[Node, Iterator[Wire]]] = [(start, _wires(start))]
+        number[start.id] = low[start.id] = len(number)
+        waiting.append(start)
+        on_stack.add(start.id)
+        while walk:
+            node, wires = walk[-1]
+            for wire in wires:
+                if id(wire) in out.feedback or wire.source not in inside:
+                    continue
+                source = out.nodes[wire.source]
+                if source.id not in number:
+                    number[source.id] = low[source.id] = len(number)
+                    waiting.append(source)
+                    on_stack.add(source.id)
+                    walk.append((source, _wires(source)))
+                    break
+                if source.id in on_stack:
+                    low[node.id] = min(low[node.id], number[source.id])
+            else:
+                walk.pop()
+                if walk:
+                    above = walk[-1][0].id
+                    low[above] = min(low[above], low[node.id])
+                if low[node.id] == number[node.id]:
+                    at = next(i for i in range(len(waiting) - 1, -1, -1) if waiting[i] is node)
+                    component, waiting = waiting[at:], waiting[:at]
+                    on_stack -= {n.id for n in component}
+                    own = any(w.source == node.id and id(w) not in out.feedback for w in _wires(node))
+                    if len(component) > 1 or own:
+                        found.append(component)
+    return found
+
+
+def _visit(root: Node, out: Plan, done: set[str]) -> None:
+    """Schedule `root` behind everything it needs."""
+    if root.id in done:
         return
-    state[root.id] = 1
+    done.add(root.id)
     stack: list[tuple[Node, Iterator[Wire]]] = [(root, _wires(root))]
     while stack:
         node, wires = stack[-1]
         for wire in wires:
             source = out.nodes[wire.source]
-            if not scheduled(source):
-                continue
-            known = state.get(source.id)
-            late = rank is not None and source.order is not None and source.order > rank and source.kind in _ACTING
-            if known == 1 or (late and known is None):
-                out.feedback.add(id(wire))
-            elif known is None:
-                state[source.id] = 1
+            if id(wire) not in out.feedback and scheduled(source) and source.id not in done:
+                done.add(source.id)
                 stack.append((source, _wires(source)))
                 break
         else:
             stack.pop()
-            state[node.id] = 2
             if scheduled(node):
                 out.sequence.append(node)
 

@@ -73,6 +73,7 @@ class _Translator:
         self.held: dict[tuple[str, str], str] = {}
         self.types: dict[str, str] = {}
         self._count()
+        self.feeding = frozenset(source for source, _ in self.held)
         self.absorbed: dict[str, list[Node]] = {}
         self.guarded_sinks: dict[str, Node] = {}
         self.inline = self._plan_inline()
@@ -97,6 +98,8 @@ class _Translator:
 
     def _acts(self, node: Node) -> bool:
         """Whether evaluating the node may change something another node reads."""
+        if node.id in self.feeding:
+            return True  # a feedback path's variable
         if node.kind == "block":
             call = self.calls[node.id]
             return not call.pure or call.enable is not None

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 
-from tests.unit.vplc_plcopen.drawings import NAMES, Drawing
+from tests.unit.vplc_plcopen.drawings import INPUTS, NAMES, Drawing
 from tests.unit.vplc_plcopen.test_translation_property import SCANS, function_blocks, ladders
 from vplc.cli import main
 from vplc.compiler.source import Diagnostics
@@ -122,7 +122,7 @@ def _agree(drawn: tuple[bytes, dict[str, str]], scans: list[list[bool]], folder:
     drawing = Drawing(data, instances)
     sets, expected = [], []
     for number, inputs in enumerate(scans):
-        for name, value in zip(NAMES[:3], inputs, strict=True):
+        for name, value in zip(INPUTS, inputs, strict=True):
             drawing.values[name] = value
             sets.append(f"{name}={str(value).upper()}@{number}")
         drawing.scan()

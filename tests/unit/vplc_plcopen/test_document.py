@@ -86,6 +86,37 @@ def test_an_empty_project_is_complete_and_empty() -> None:
     assert imported.st_text == ""
 
 
+def body(text: str) -> Imported:
+    data = (
+        f'{HEAD.decode()}<types><pous><pou name="P" pouType="program"><interface/>\n<body><ST>{text}</ST></body></pou>'
+    )
+    return load((data + "</pous></types></project>").encode(), "x.xml")
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("<xhtml xmlns='http://www.w3.org/1999/xhtml'>a := 1;\nb := 2;</xhtml>", [("a := 1;", 2), ("b := 2;", 3)]),
+        ("a := 1;&#10;b := 2;\nc := 3;", [("a := 1;", 2), ("b := 2;", 2), ("c := 3;", 3)]),
+        ("<![CDATA[a := b < 1;]]>\n<!-- -->c := 3;", [("a := b < 1;", 2), ("c := 3;", 3)]),
+        ("a := b &lt; 1 &amp; c;", [("a := b < 1 & c;", 2)]),
+        (
+            "<h:p xmlns:h='http://www.w3.org/1999/xhtml'>a := 1;</h:p>\n"
+            "<h:p xmlns:h='http://www.w3.org/1999/xhtml'>b := <h:b>2</h:b>;</h:p>",
+            [("a := 1;", 2), ("b := 2;", 3)],
+        ),
+        (
+            "<div xmlns='http://www.w3.org/1999/xhtml'><p>a := 1;</p><p>b := 2;</p>c := 3;<br/>d := 4;</div>",
+            [("a := 1;", 2), ("b := 2;", 2), ("c := 3;", 2), ("d := 4;", 2)],
+        ),
+    ],
+)
+def test_text_is_taken_out_of_its_markup_with_its_lines(text: str, lines: list[tuple[str, int]]) -> None:
+    imported = body(text)
+    found = list(zip(imported.st_text.split("\n"), [p.line for p in imported.source_map.places], strict=False))
+    assert [(t, n) for t, n in found[1:-1] if t] == lines
+
+
 def check(imported: Imported) -> None:
     lines = imported.st_text.split("\n")[:-1]
     assert len(imported.source_map.places) == len(lines)
