@@ -24,6 +24,7 @@ from workloads.vibration.indicators import Indicator, indicators
 from workloads.vibration.memory import keep_freed_memory
 from workloads.vibration.quality import Effect, Finding, check, refusals
 from workloads.vibration.record import Record, unit_of
+from workloads.vibration.report import diagnosis_json, features_json, finding_json, plain, zone_json
 from workloads.vibration.zones import LIMITS, Zone, zone
 
 MAX_LIST_BYTES = 64 << 20
@@ -86,13 +87,13 @@ def _analyse(given: argparse.Namespace) -> int:
         "rpm": record.rpm,
         "unit": record.unit.value if record.unit is not None else None,
         "features": features_json(features),
-        "severity": _zone_json(severity) if severity is not None else {"zone": None, "why": why_not},
+        "severity": zone_json(severity) if severity is not None else {"zone": None, "why": why_not},
         "indicators": [dataclasses.asdict(one) for one in signs],
         "diagnosis": diagnosis_json(diagnosis) if diagnosis is not None else None,
         "quality": [finding_json(one) for one in findings],
     }
     if given.json:
-        _say(json.dumps(_plain(answer), allow_nan=False))
+        _say(json.dumps(plain(answer), allow_nan=False))
     else:
         _say("\n".join(_text(record, features, severity, why_not, signs, diagnosis, findings)))
     return 0
@@ -133,7 +134,7 @@ def _severity(features: Features, given: argparse.Namespace) -> tuple[Zone | Non
 def _diagnose(given: argparse.Namespace) -> int:
     answers = [_one(entry, index, given.list) for index, entry in enumerate(_entries(given.list))]
     if given.json:
-        _say(json.dumps(_plain(answers), allow_nan=False))
+        _say(json.dumps(plain(answers), allow_nan=False))
     else:
         for answer in answers:
             why = answer["evidence"]["why"]
@@ -219,61 +220,6 @@ def _listed(entry: Any, index: int, path: Path) -> tuple[Record, Orders]:
 
 def _say(text: str) -> None:
     sys.stdout.write(text + "\n")
-
-
-def features_json(features: Features) -> dict[str, Any]:
-    return dataclasses.asdict(features)
-
-
-def finding_json(one: Finding) -> dict[str, Any]:
-    return {"kind": one.kind, "effect": one.effect.value, "what": one.what, "remedy": one.remedy}
-
-
-def diagnosis_json(found: Diagnosis) -> dict[str, Any]:
-    """``fault`` and ``confidence``, and all that speaks for them."""
-    return {
-        "fault": found.part.value,
-        "confidence": round(found.confidence, 4),
-        "verdict": found.verdict.value,
-        "why": found.why,
-        "severity": found.severity or None,
-        "nearest": found.nearest.value,
-        "shaft_hz": round(found.shaft_hz, 4),
-        "measured_shaft_hz": round(found.measured_shaft_hz, 4),
-        "lines": [dataclasses.asdict(line) for line in found.lines],
-        "parts": {
-            part.value: {
-                "margin": round(fit.margin, 3),
-                "score": round(fit.score, 3),
-                "best_decoy": round(fit.decoy, 3),
-                "over_relatives": round(fit.relative, 3),
-                "order": round(fit.order, 4),
-            }
-            for part, fit in found.fits.items()
-        },
-        "quality": [finding_json(one) for one in found.findings],
-    }
-
-
-def _zone_json(found: Zone) -> dict[str, Any]:
-    return {
-        "zone": found.name,
-        "velocity_mm_s": found.velocity_mm_s,
-        "edition": found.limits.edition,
-        "machine": found.limits.machine,
-        "limits_mm_s": [found.limits.a_b, found.limits.b_c, found.limits.c_d],
-    }
-
-
-def _plain(value: Any) -> Any:
-    """JSON has no word for NaN and infinity: null."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {key: _plain(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
-    return value
 
 
 def _text(

@@ -1,0 +1,164 @@
+"""What is told of one machine: the vibration asset, built record by record. Decisions only, no clock and no I/O.
+
+Called by ``monitor``. A record in, values to tell out, and whether it raised an alert. A single diagnosis is told as
+it is; an *alert* needs the same part in three of the last four records, and ends when four say otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from manifests.errors import DocumentError
+from manifests.messages import TagType
+from workloads.vibration.bearing import Orders
+from workloads.vibration.diagnose import Diagnosis, Part, Verdict, diagnose
+from workloads.vibration.features import Features, screen
+from workloads.vibration.quality import Effect, Finding, check, refusals
+from workloads.vibration.record import Record
+from workloads.vibration.trend import Alarm, Trend, TrendRule, observe
+from workloads.vibration.zones import LIMITS, zone
+
+LAST, AGREE = 4, 3
+DEFAULT_RULE = TrendRule()
+
+
+@dataclass(frozen=True, slots=True)
+class TagPlan:
+    """A tag of every machine, or of every bearing; ``unit`` "=" means the record's own."""
+
+    name: str
+    type: TagType
+    unit: str
+    description: str
+
+
+MACHINE_TAGS = (
+    TagPlan("rms", TagType.FLOAT, "=", "RMS over the whole band, mean removed"),
+    TagPlan("peak", TagType.FLOAT, "=", "Highest absolute sample"),
+    TagPlan("high_rms", TagType.FLOAT, "=", "RMS above 5 kHz"),
+    TagPlan("crest", TagType.FLOAT, "", "Peak over RMS"),
+    TagPlan("kurtosis", TagType.FLOAT, "", "3 for noise, more for impacts"),
+    TagPlan("impulsiveness", TagType.FLOAT, "", "Kurtosis of the whitened envelope"),
+    TagPlan("velocity_rms", TagType.FLOAT, "mm/s", "10 to 1000 Hz"),
+    TagPlan("iso_zone", TagType.STRING, "", "A to D, or why there is none"),
+    TagPlan("alarm", TagType.STRING, "", "Trend against this machine's own baseline"),
+    TagPlan("alarm_distance", TagType.FLOAT, "", "Robust standard deviations over the baseline"),
+    TagPlan("alert", TagType.STRING, "", "What is confirmed by several records; empty when nothing is"),
+    TagPlan("quality", TagType.STRING, "", "What is wrong with the last record; empty when nothing is"),
+)
+BEARING_TAGS = (
+    TagPlan("fault", TagType.STRING, "", "N, OR, IR, B or FTF"),
+    TagPlan("confidence", TagType.FLOAT, "", "In the answer given, 0 to 1"),
+    TagPlan("verdict", TagType.STRING, "", "fault, no fault of this bearing, or cannot judge"),
+    TagPlan("why", TagType.STRING, "", "The evidence in words"),
+)
+
+Value = float | str | None  # None: there is no value now
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AssetPlan:
+    """The fixed part of a machine: its bearings' orders by name, severity limits and rule of its trend."""
+
+    bearings: Mapping[str, Orders]
+    zone: str | None = None
+    rule: TrendRule = DEFAULT_RULE
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """What is remembered from record to record."""
+
+    rms: Trend = field(default_factory=Trend)
+    high: Trend = field(default_factory=Trend)
+    recent: Mapping[str, tuple[Part, ...]] = field(default_factory=dict)
+    confirmed: Mapping[str, Part] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """``values`` by tag name; of bearings ``<bearing>/<tag>``. ``raised`` says what became an alert just now."""
+
+    asset: Asset
+    values: Mapping[str, Value]
+    raised: tuple[str, ...]
+    diagnoses: Mapping[str, Diagnosis]
+    refused: str
+
+
+def tell(plan: AssetPlan, asset: Asset, record: Record, *, days: float, load: float | None = None) -> Told:
+    """One record. One that is refused changes nothing that is remembered, and every value says so."""
+    findings = check(record)
+    refused = refusals(findings, Effect.REFUSED)
+    if refused:
+        why = "; ".join(one.what for one in refused)
+        values: dict[str, Value] = {tag.name: None for tag in MACHINE_TAGS}
+        for name in plan.bearings:
+            values |= {f"{name}/{tag.name}": None for tag in BEARING_TAGS}
+            values |= {f"{name}/verdict": Verdict.CANNOT_JUDGE.value, f"{name}/why": why}
+        return Told(asset, values | {"quality": why}, (), {}, why)
+    features = screen(record, findings)
+    rms = observe(asset.rms, plan.rule, features.rms, days, rpm=record.rpm, load=load)
+    high = observe(asset.high, plan.rule, features.high_rms or 0.0, days, rpm=record.rpm, load=load)
+    worst = max((rms, high), key=lambda one: (_RANK[one.alarm], one.distance or 0.0))
+    diagnoses = {name: diagnose(record, orders) for name, orders in plan.bearings.items()}
+    recent, confirmed, raised = dict(asset.recent), dict(asset.confirmed), []
+    for name, found in diagnoses.items():
+        if found.verdict is Verdict.CANNOT_JUDGE:
+            continue  # says nothing, so it neither confirms nor clears
+        recent[name] = (*recent.get(name, ()), found.part)[-LAST:]
+        before = confirmed.get(name, Part.NONE)
+        confirmed[name] = _confirm(before, recent[name])
+        if confirmed[name] not in (before, Part.NONE):
+            raised.append(f"{name}: {found.why}")
+    if worst.changed and worst.alarm is Alarm.ALARM:
+        raised.append(f"vibration {worst.distance or 0:.1f} robust deviations over this machine's baseline")
+    alert = [f"{name}: {part.value}" for name, part in confirmed.items() if part is not Part.NONE]
+    alert += ["vibration level"] if worst.alarm is Alarm.ALARM else []
+    values = {
+        **_machine(features, plan, record, findings),
+        "alarm": worst.alarm.value,
+        "alarm_distance": worst.distance,
+        "alert": "; ".join(alert),
+    }
+    for name, found in diagnoses.items():
+        judged = found.verdict is not Verdict.CANNOT_JUDGE
+        values[f"{name}/fault"] = found.part.value if judged else None
+        values[f"{name}/confidence"] = found.confidence if judged else None
+        values[f"{name}/verdict"] = found.verdict.value
+        values[f"{name}/why"] = found.why
+    after = replace(asset, rms=rms.trend, high=high.trend, recent=recent, confirmed=confirmed)
+    return Told(after, values, tuple(raised), diagnoses, "")
+
+
+_RANK = {Alarm.LEARNING: 0, Alarm.NORMAL: 1, Alarm.LATCHED: 2, Alarm.WARNING: 3, Alarm.ALARM: 4}
+
+
+def _confirm(before: Part, recent: tuple[Part, ...]) -> Part:
+    for part in Part:
+        if part is not Part.NONE and recent.count(part) >= AGREE:
+            return part
+    return Part.NONE if len(recent) == LAST and before not in recent else before
+
+
+def _machine(features: Features, plan: AssetPlan, record: Record, findings: list[Finding]) -> dict[str, Value]:
+    severity = "the machine's group or class is not declared"
+    if features.velocity_mm_s is None:
+        severity = features.velocity_missing
+    elif plan.zone is not None:
+        try:
+            severity = zone(features.velocity_mm_s, LIMITS[plan.zone], record.rpm).name
+        except DocumentError as error:
+            severity = "; ".join(problem.what for problem in error.problems)
+    return {
+        "rms": features.rms,
+        "peak": features.peak,
+        "high_rms": features.high_rms,
+        "crest": features.crest,
+        "kurtosis": features.kurtosis,
+        "impulsiveness": features.impulsiveness,
+        "velocity_rms": features.velocity_mm_s,
+        "iso_zone": severity,
+        "quality": "; ".join(one.what for one in findings if one.kind not in ("unit", "no-speed")),
+    }
