@@ -226,6 +226,8 @@ def _properties(parts: list[tuple[Part, Text, Added]], out: Text) -> None:
             out.add(part.kind, part.place)
             for section in part.sections:
                 _section(section, out, "")
+            for line, one in part.plain:
+                out.add(one, Place(part.place.pou, part.place.what, line))
             _added(own, out, "VAR", "")
             out.extend(text)
             out.add(f"END_{part.kind}", part.place)

@@ -203,7 +203,12 @@ def _property(e: Element, pou: Pou, out: Project) -> None:
     place = Place(pou.name, f"property {e.get('name')}", e.line)
     name = words.name(e.get("name"), place)
     interface = e.child("interface")
-    result = types.reference(interface.child("returntype"), place) if interface is not None else ""
+    returned = interface.child("returntype") if interface is not None else None
+    result = types.reference(returned, place) if returned is not None else ""
+    plain = e.child(*_PLAIN)
+    if not result and plain is not None:
+        found = re.search(r"\bPROPERTY\b[^:]*:\s*([^;:=]+)", plain.all_text(), re.IGNORECASE)
+        result = types.named(found.group(1), place) if found else ""
     if not result:
         raise UntranslatableError(place, "the property has no type")
     for kind, accessor in (("GET", e.child("getaccessor")), ("SET", e.child("setaccessor"))):
@@ -239,7 +244,7 @@ def _interface(interface: Element, owner: Element, pou: str, out: Project) -> tu
             text = "\n".join(t for _, t in plain)
             if words.unclosed_comment(text):
                 raise UntranslatableError(Place(pou, "declaration", texts[0].line), "a comment in it is never closed")
-            if re.search(r"\bVAR(_[A-Z]+)*\b", text, re.IGNORECASE):
+            if re.search(r"\b(VAR(_[A-Z]+)*|METHOD|PROGRAM|FUNCTION|FUNCTION_BLOCK)\b", text, re.IGNORECASE):
                 return [], result, plain
             plain = []
     return sections, result, plain

@@ -56,7 +56,7 @@ class Drawing:
         self.last: dict[str, bool] = {}
         self.state: dict[str, int] = {}
         self.now: dict[str, bool] = {}
-        self.rank: int | None = None
+        self.rank: float | None = None
         orders = [int(e.get("executionOrderId", "0")) for e in body if self.acts(e)]
         self.ordered = any(orders)
         self.cut: set[int] = set() if self.ordered else self.loops()
@@ -66,6 +66,13 @@ class Drawing:
 
     def order(self, e: ET.Element) -> int:
         return int(e.get("executionOrderId", "0"))
+
+    def rank_of(self, e: ET.Element) -> float:
+        """The given order; an output box without one comes after the block it shows."""
+        if self.order(e):
+            return self.order(e)
+        orders = [self.order(self.nodes[c.get("refLocalId", "")]) for c in e.iter() if _local(c) == "connection"]
+        return max(orders) or float("inf")
 
     def place(self, e: ET.Element) -> tuple[float, float]:
         at = next(c for c in e if _local(c) == "position")
@@ -115,11 +122,17 @@ class Drawing:
         group = self.group()
         roots = [e for e in self.nodes.values() if self.acts(e)]
         if self.ordered:
-            roots.sort(key=self.order)
+            number = {k: i for i, k in enumerate(self.nodes)}
+
+            def key(e: ET.Element) -> tuple[object, ...]:
+                ident = e.get("localId", "")
+                return (self.rank_of(e), not self.order(e), group[ident], self.place(e), number[ident])
+
+            roots.sort(key=key)
         else:
             roots.sort(key=lambda e: (group[e.get("localId", "")], self.place(e)))
         for root in roots:
-            self.rank = self.order(root) if self.ordered else None
+            self.rank = self.rank_of(root) if self.ordered else None
             self.evaluate(root.get("localId", ""))
         self.last.update(self.now)
 

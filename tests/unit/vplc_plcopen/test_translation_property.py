@@ -62,7 +62,8 @@ def function_blocks(draw: Any) -> tuple[bytes, dict[str, str]]:
         else:
             inner = wires([draw(ends)]) + f"<expression>{draw(st.sampled_from(NAMES))}</expression>"
             storage = draw(st.sampled_from(["none", "none", "set", "reset"]))
-            more = {"negated": draw(_BOOL), "storage": storage, "executionOrderId": orders[i - sources - 1]}
+            order = orders[i - sources - 1] if draw(st.booleans()) else None
+            more = {"negated": draw(_BOOL), "storage": storage, "executionOrderId": order}
             body += element("outVariable", i, x, y, inner, **more)
     return project(body, "FBD", instances), instances
 
