@@ -1,4 +1,4 @@
-"""Routes about rollouts: start, watch, pause, resume, abort."""
+"""Routes about rollouts: what one would change, start, watch, pause, resume, abort."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Query
 
 from manifests.errors import DocumentError, Problem
 from manifests.load import check_documents
@@ -15,10 +15,10 @@ from orchestrator import views
 from orchestrator.api.access import CentreDep, UserDep
 from orchestrator.api.fleet import change_views
 from orchestrator.api.problems import ApiError, responses
-from orchestrator.api.schemas import ActRequest, RolloutRequest, RolloutView
-from orchestrator.rollouts.loop import ConflictError, NotThereError
+from orchestrator.api.schemas import ActRequest, ChangeAction, RolloutPreview, RolloutRequest, RolloutView
+from orchestrator.rollouts.loop import ConflictError, NotThereError, assigned_states
 from orchestrator.rollouts.states import Abort, Pause, Resume
-from orchestrator.store import rollouts
+from orchestrator.store import fleets, rollouts, sites
 
 router = APIRouter(tags=["rollouts"])
 RolloutId = Annotated[int, Path(ge=1, lt=2**62)]
@@ -58,6 +58,37 @@ def list_rollouts(centre: CentreDep) -> list[RolloutView]:
     with centre.store.read() as conn:
         found = [rollouts.get(conn, number) for number in rollouts.numbers(conn)]
     return [views.rollout(state) for state in found if state is not None]
+
+
+@router.get("/rollouts/preview", responses=responses(404, 422))
+def preview_rollout(
+    centre: CentreDep, generation: Annotated[int | None, Query(ge=1, lt=2**62)] = None
+) -> RolloutPreview:
+    """What moving every site to a generation (the newest without one) would change, and where; changes nothing."""
+    with centre.store.read() as conn:
+        number = fleets.newest_number(conn) if generation is None else generation
+        found = fleets.get(conn, number)
+        if found is None:
+            if generation is not None:
+                raise ApiError(404, f"no generation {generation}")
+            return RolloutPreview(
+                generation=0, applied_at=None, applied_by=None, reason="", changes=[], behind=[], ahead=[]
+            )
+        target = fleets.desired_states(conn, number)
+        listed = [stored for stored in sites.listed(conn) if stored.site.name in target]
+        behind = [stored for stored in listed if (stored.assigned_generation or 0) < number]
+        before = assigned_states(conn, behind)
+    names = sorted(stored.site.name for stored in behind)
+    changes = change_views(before, {name: target[name] for name in names})
+    return RolloutPreview(
+        generation=number,
+        applied_at=views.at(found.applied_ns),
+        applied_by=found.applied_by,
+        reason=found.reason,
+        changes=[change for change in changes if change.action is not ChangeAction.KEEP],
+        behind=names,
+        ahead=sorted(stored.site.name for stored in listed if (stored.assigned_generation or 0) > number),
+    )
 
 
 @router.get("/rollouts/{rollout_id}", responses=responses(404))

@@ -405,6 +405,18 @@ class RolloutView(Shape):
     changes: list[ChangeView]
 
 
+class RolloutPreview(Shape):
+    """What moving every site of the fleet to a generation would change, against what each was told to run."""
+
+    generation: int  # 0 = no fleet has been applied
+    applied_at: datetime | None
+    applied_by: str | None
+    reason: str
+    changes: list[ChangeView]  # without those that keep running
+    behind: list[str]  # sites that would be told something new
+    ahead: list[str]  # sites that were told something newer, for which such a rollout is refused
+
+
 # ---------------------------------------------------------------- live
 
 

@@ -182,12 +182,7 @@ class Rollouts:
             if ahead:
                 text = f"{', '.join(ahead[:5])} already run something newer than generation {number}"
                 raise ConflictError(f"{text}; generations only go up: apply the older documents as a new generation")
-            before: dict[str, DesiredState] = {}
-            for name in chosen:
-                told = known[name].assigned_generation
-                told_state = fleets.desired_state(conn, told, name) if told is not None else None
-                if told_state is not None:
-                    before[name] = told_state
+            before = assigned_states(conn, [known[name] for name in chosen])
             for old in rollouts.unfinished(conn):
                 running = rollouts.get(conn, old, lock=True)
                 assert running is not None
@@ -239,6 +234,17 @@ class Rollouts:
             )
         self._changed(number)
         return after
+
+
+def assigned_states(conn: Connection, known: Sequence[sites.StoredSite]) -> dict[str, DesiredState]:
+    """What each of the sites was told to run; a site that was told nothing is missing."""
+    found: dict[str, DesiredState] = {}
+    for stored in known:
+        told = stored.assigned_generation
+        state = fleets.desired_state(conn, told, stored.site.name) if told is not None else None
+        if state is not None:
+            found[stored.site.name] = state
+    return found
 
 
 def _waves(policy: model.RolloutSpec, known: Sequence[sites.StoredSite], now_ns: int) -> tuple[WaveState, ...]:

@@ -78,6 +78,35 @@ def test_pause_resume_abort_and_superseding_with_their_conflicts(
     assert operator.get("/rollouts/3").status_code == 404
 
 
+def test_the_preview_says_what_each_site_would_change_against_what_it_was_told(
+    plant: Any, enroller: Any, lab: Any, eventually: Any
+) -> None:
+    operator, _ = plant
+    hamburg = enroller.enrol(operator, "hamburg")
+    hamburg.report()
+    first = operator.get("/rollouts/preview").json()
+    assert (first["generation"], first["behind"], first["ahead"]) == (1, ["hamburg", "leipzig"], [])
+    assert {(c["site"], c["action"]) for c in first["changes"]} == {("hamburg", "start"), ("leipzig", "start")}
+    only_hamburg = policy(waves=[{"name": "one", "selector": {"sites": ["hamburg"]}}])
+    started = operator.post("/rollouts", json={"policy": only_hamburg, "reason": "one"}).json()
+    assert started["changes"] == [c for c in first["changes"] if c["site"] == "hamburg"]
+    eventually(lambda: hamburg.generation() == 1)
+    assert lab.apply_fleet(operator, lab.fleet_documents(rate=2)) == 2
+    second = operator.get("/rollouts/preview").json()
+    assert {(c["site"], c["action"]) for c in second["changes"]} == {("hamburg", "restart"), ("leipzig", "start")}
+    assert any("1 -> 2" in reason for change in second["changes"] for reason in change["because"])
+    again = operator.get("/rollouts/preview", params={"generation": 1}).json()
+    assert again["behind"] == ["leipzig"]
+    assert {c["site"] for c in again["changes"]} == {"leipzig"}
+    assert operator.get("/rollouts/preview", params={"generation": 3}).status_code == 404
+    assert operator.get("/rollouts").json()[0]["id"] == started["id"]  # looking started nothing
+
+
+def test_before_any_fleet_the_preview_has_nothing_to_roll_out(orchestrator: Any) -> None:
+    empty = orchestrator.operator().get("/rollouts/preview").json()
+    assert (empty["generation"], empty["changes"], empty["behind"]) == (0, [], [])
+
+
 def test_a_sick_site_keeps_the_next_wave_from_starting_and_the_reason_is_shown(
     plant: Any, enroller: Any, eventually: Any
 ) -> None:
