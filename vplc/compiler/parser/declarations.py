@@ -49,12 +49,16 @@ def parse(source: Source, diagnostics: Diagnostics) -> tree.Unit:
     parser = FileParser(source, tokens, diagnostics)
     unit = tree.Unit(source)
     parser.unit = unit
+    stuck = -1
     while True:
         try:
             parser.top(())
             break
         except SyntaxProblemError:
             parser.depth = 0
+            if parser.at == stuck:
+                parser.advance()
+            stuck = parser.at
             parser.skip_to(_TOP)
             if parser.kind == "EOF":
                 break
