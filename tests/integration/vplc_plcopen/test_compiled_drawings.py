@@ -13,9 +13,12 @@ from hypothesis import HealthCheck, assume, given, settings
 from tests.unit.vplc_plcopen.drawings import INPUTS, NAMES, Drawing
 from tests.unit.vplc_plcopen.test_translation_property import SCANS, function_blocks, ladders
 from vplc.cli import main
-from vplc.compiler.source import Diagnostics
+from vplc.compiler.build import compile_sources
+from vplc.compiler.front import front
+from vplc.compiler.source import CompileError, Diagnostics
 from vplc.plcopen import load
 from vplc.plcopen.read import ImportedSource, read_project
+from vplc.runtime.host import Host
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "plcopen"
 
@@ -94,6 +97,27 @@ def test_a_fault_the_compiler_finds_is_reported_at_its_line_of_the_xml(tmp_path:
     assert "Clamp := Limitt;" in data.split("\n")[line - 1]
     assert column == 12
     assert source.line_text(line) == "  Clamp := Limitt;  (* Clamp, body *)"
+    with contextlib.suppress(CompileError):
+        front([source], "iec", diagnostics)
+    assert diagnostics.errors == 1
+    (error,) = [d for d in diagnostics.items if d.severity == "error"]
+    assert error.render().startswith(f"{path}:{line}:12: error ")
+
+
+def test_a_run_time_fault_names_the_line_of_the_xml(tmp_path: Path) -> None:
+    data = (GOLDEN / "refused.xml").read_text(encoding="utf-8")
+    body = data[data.index('<pou name="Kept"') : data.index("<actions>")].replace("X := X + 1;", "\nX := 1 / X;")
+    path = tmp_path / "divide.xml"
+    head = '<project xmlns="http://www.plcopen.org/xml/tc6_0201" xmlns:xhtml="http://www.w3.org/1999/xhtml">'
+    path.write_text(f"{head}<types><pous>\n{body}</pou></pous></types></project>", encoding="utf-8")
+    diagnostics = Diagnostics()
+    source = read_project(str(path), diagnostics)
+    assert diagnostics.errors == 0
+    host = Host(compile_sources([source], "iec", diagnostics), 1)
+    assert host.init() is None
+    assert host.runner(host.build.program.instances[0])(host.address, 0) == 1
+    line = path.read_text(encoding="utf-8").split("\n").index("X := 1 / X;</xhtml:p></ST></body>") + 1
+    assert host.fault().as_json()["line"] == line
 
 
 def test_logic_that_was_not_taken_is_an_error_at_its_line(tmp_path: Path) -> None:
