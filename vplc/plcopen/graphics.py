@@ -175,6 +175,9 @@ class _Reader:
                 return None
             node.text = f"the element <{e.name}> {e.kind() or _vendor_type(e)}".rstrip() + " is not a standard one"
             return node
+        if node.kind == "both" and (modifier := _both_modifier(e)):
+            node.kind, node.text = "unknown", f"{modifier} on a variable that is read and written is not translated"
+            return node
         self.pins(e, node)
         self.vendor(e, node)
         return node
@@ -233,6 +236,8 @@ class _Reader:
                 node.order = int(d.get("priorityinnetwork"))
             elif d.name == "storagemode":
                 node.storage = _modifier(d.get("mode"))
+            elif d.name == "negated" and node.kind in ("jump", "return"):
+                node.negated = d.flag("value")
             elif d.name == "calltype":
                 node.call = d.all_text().lower()
             elif d.name == "stcode":
@@ -241,6 +246,13 @@ class _Reader:
                 node.inputs.insert(0, self.pin_in("EN", d, d.child("connectionpointin")))
             elif d.name == "eno":
                 node.outputs.insert(0, self.pin_out("ENO", d, d.child("connectionpointout"), node))
+
+
+def _both_modifier(e: Element) -> str:
+    """The first of the modifiers an inOutVariable may have on either side."""
+    flags = [n for n in ("negatedin", "negatedout", "negated") if e.flag(n)]
+    words = ("edgein", "edgeout", "storagein", "storageout", "edge", "storage")
+    return next(iter([*flags, *(n for n in words if _modifier(e.get(n)))]), "")
 
 
 def _modifier(text: str) -> str:

@@ -71,6 +71,50 @@ def test_vendor_bodies_and_interfaces_are_listed() -> None:
     assert [(n.place.what, n.logic) for n in listed] == [("interface IBox", True)]
 
 
+def test_a_negated_return_keeps_its_negation_from_vendor_data() -> None:
+    body = (
+        '<inVariable localId="1"><position x="0" y="0"/><expression>ok</expression></inVariable>'
+        '<return localId="2"><position x="9" y="0"/><connectionPointIn><connection refLocalId="1"/></connectionPointIn>'
+        '<addData><data name="urn:v" handleUnknown="implementation"><negated value="true"/></data></addData></return>'
+    )
+    made = pou(f"<interface/><body><FBD>{body}</FBD></body>", "program")
+    assert "IF NOT ok THEN\n    RETURN;\nEND_IF;\n" in made.st_text
+
+
+def test_modifiers_on_a_variable_that_is_read_and_written_are_refused() -> None:
+    body = (
+        '<inVariable localId="1"><position x="0" y="0"/><expression>a</expression></inVariable>'
+        '<inOutVariable localId="2" negatedOut="true"><position x="9" y="0"/><connectionPointIn>'
+        '<connection refLocalId="1"/></connectionPointIn><expression>b</expression></inOutVariable>'
+    )
+    made = pou(f"<interface/><body><FBD>{body}</FBD></body>", "program")
+    assert [n.why for n in made.not_taken] == ["negatedout on a variable that is read and written is not translated"]
+
+
+def test_a_variable_that_is_read_and_written_passes_its_value_on() -> None:
+    body = (
+        '<inVariable localId="1"><position x="0" y="0"/><expression>a</expression></inVariable>'
+        '<inOutVariable localId="2"><position x="9" y="0"/><connectionPointIn>'
+        '<connection refLocalId="1"/></connectionPointIn><expression>b</expression></inOutVariable>'
+        '<outVariable localId="3"><position x="20" y="0"/><connectionPointIn>'
+        '<connection refLocalId="2"/></connectionPointIn><expression>c</expression></outVariable>'
+    )
+    made = pou(f"<interface/><body><FBD>{body}</FBD></body>", "program")
+    assert "b := a;\nc := b;\n" in made.st_text
+
+
+def test_rungs_of_their_own_in_tc6_are_networks() -> None:
+    rung = (
+        '<rung localId="{0}0"><leftPowerRail localId="{0}1"/><contact localId="{0}2"><connectionPointIn>'
+        '<connection refLocalId="{0}1"/></connectionPointIn><variable>a</variable></contact>'
+        '<coil localId="{0}3"><connectionPointIn><connection refLocalId="{0}2"/></connectionPointIn>'
+        "<variable>{1}</variable></coil></rung>"
+    )
+    body = rung.format(2, "b") + rung.format(1, "c")
+    made = pou(f"<interface/><body><LD>{body}</LD></body>", "program")
+    assert made.st_text == "PROGRAM Box\nb := a;\nc := a;\nEND_PROGRAM\n"
+
+
 def test_a_single_pou_is_a_project() -> None:
     text = (
         '<ppx:Program xmlns:ppx="www.iec.ch/public/TC65SC65BWG7TF10" xmlns:v="urn:v" '
