@@ -1,0 +1,123 @@
+"""`python -m vplc.scan`: build the host, run a program, look at it.
+
+Exit codes: 0 done, 1 refused or not running, 2 the command line is wrong. Never a traceback.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+from vplc.scan import build, prepare, status, watch
+from vplc.scan.errors import Refused, ScanError
+
+
+def arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="vplc.scan", description="Hard-paced scans of compiled programs.")
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    def command(name: str, text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.add_argument("--json", action="store_true", help="print JSON")
+        return sub
+
+    made = command("build", "Compile the native scan host.")
+    made.add_argument("-o", dest="out", metavar="FOLDER", help="default: a cache folder")
+    made.add_argument("--target", choices=build.TARGETS, default="native")
+    for name, text in (("check", "Check a configuration and its program."), ("run", "Check, then become the host.")):
+        sub = command(name, text)
+        sub.add_argument("configuration", metavar="SCAN.json")
+        sub.add_argument("--cold", action="store_true", help="do not restore retained values")
+        sub.add_argument("--folder", help="run folder, on tmpfs (default: /dev/shm/vplc-NAME)")
+    sub = command("status", "What a host does; exit code 1 unless it runs and no task is in fault.")
+    sub.add_argument("folder", metavar="FOLDER|NAME")
+    sub = command("watch", "Live values of variables; a structure or instance shows all its parts.")
+    sub.add_argument("folder", metavar="FOLDER|NAME")
+    sub.add_argument("paths", nargs="+", metavar="PATH")
+    sub.add_argument("--every", type=float, default=0.0, metavar="S", help="repeat (default: once)")
+    return parser
+
+
+def out(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def main(argv: list[str]) -> int:
+    options = arguments().parse_args(argv)
+    try:
+        return int(_COMMANDS[options.command](options))
+    except ScanError as error:
+        if options.json:
+            problems = error.problems if isinstance(error, Refused) else ()
+            rows = [{"where": p.where, "what": p.what, "hint": p.hint} for p in problems]
+            out(json.dumps({"ok": False, "error": str(error), "retryable": error.retryable, "problems": rows}))
+        else:
+            sys.stderr.write(f"{error}\n")
+        return 1
+    except (BrokenPipeError, KeyboardInterrupt):
+        return 1
+
+
+def _build(options: argparse.Namespace) -> int:
+    folder = build.build(Path(options.out) if options.out else None, options.target)
+    out(json.dumps({"ok": True, "folder": str(folder)}) if options.json else str(folder / build.HOST))
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    prepared = prepare.prepare(Path(options.configuration), warm=not options.cold)
+    _tell(options, prepared)
+    return 0
+
+
+def _tell(options: argparse.Namespace, prepared: prepare.Prepared, **more: str) -> None:
+    if options.json:
+        row = {"ok": True, "restored": prepared.restored, "not_restored": list(prepared.report), **more}
+        out(json.dumps(row))
+        return
+    for line in prepared.report:
+        out(f"retain: {line}")
+    for key, value in more.items():
+        out(f"{key}: {value}")
+
+
+def _run(options: argparse.Namespace) -> int:
+    prepared = prepare.prepare(Path(options.configuration), warm=not options.cold)
+    folder = Path(options.folder) if options.folder else prepare.run_folder(prepared.configuration.name)
+    prepare.take(folder, prepared)
+    _tell(options, prepared, folder=str(folder))
+    prepare.become_host(folder)
+    return 1
+
+
+def _folder(name: str) -> Path:
+    return Path(name) if "/" in name or Path(name).is_dir() else prepare.run_folder(name)
+
+
+def _status(options: argparse.Namespace) -> int:
+    found = status.read(_folder(options.folder))
+    out(json.dumps(found.as_json()) if options.json else status.render(found))
+    return 0 if found.healthy else 1
+
+
+def _watch(options: argparse.Namespace) -> int:
+    watcher = watch.Watcher(_folder(options.folder), options.paths)
+    try:
+        while True:
+            answer = watcher.ask()
+            if options.json:
+                out(json.dumps({"time_ns": answer.time_ns, "values": answer.values}))
+            else:
+                out("  ".join(f"{k} = {json.dumps(v)}" for k, v in answer.values.items()))
+            if options.every <= 0:
+                return 0
+            time.sleep(options.every)
+    finally:
+        watcher.close()
+
+
+_COMMANDS = {"build": _build, "check": _check, "run": _run, "status": _status, "watch": _watch}

@@ -1,0 +1,164 @@
+/* Start, housekeeping, stop. `vplc-scan-host PLAN FOLDER`; exit code 0: stopped as asked, 1: refused to start. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/vfs.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "scan.h"
+
+#define HOUSEKEEPING_MS 50
+#define STACK_SIZE (512 * 1024) /* big locals of programs live in the state */
+#define TMPFS 0x01021994
+
+void say(const char *format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  fputs("vplc-scan: ", stderr);
+  vfprintf(stderr, format, arguments);
+  fputc('\n', stderr);
+  va_end(arguments);
+}
+
+/* Called by both threads; formatting into the block neither waits nor allocates. */
+void raise_alarm(struct host *host, int error, const char *format, ...) {
+  uint32_t slot = atomic_load(&host->status->alarms);
+  do {
+    if (slot >= ALARMS) return;
+  } while (!atomic_compare_exchange_weak(&host->status->alarms, &slot, slot + 1));
+  struct alarm_entry *entry = &host->status->alarm[slot];
+  va_list arguments;
+  va_start(arguments, format);
+  vsnprintf(entry->text, sizeof entry->text, format, arguments);
+  va_end(arguments);
+  entry->error = error;
+}
+
+static bool make_status(struct host *host) {
+  const struct plan *plan = host->plan;
+  const struct plan_task *tasks = at(plan, plan->tasks_at);
+  size_t size = sizeof(struct status) + plan->tasks * sizeof(struct task_status);
+  struct status *s = host->status = map_file(host->folder, "status", size, true);
+  if (!s) return false;
+  struct timespec wall;
+  clock_gettime(CLOCK_REALTIME, &wall);
+  s->size = (uint32_t)size;
+  s->tasks = plan->tasks;
+  s->pid = getpid();
+  s->started_ns = image_now();
+  s->started_unix_ns = (int64_t)wall.tv_sec * 1000000000 + wall.tv_nsec;
+  for (uint32_t i = 0; i < plan->tasks; i++) {
+    struct task_status *t = &s->task[i];
+    snprintf(t->name, sizeof t->name, "%s", (const char *)at(plan, tasks[i].name_at));
+    t->interval_ns = tasks[i].interval_ns;
+    t->watchdog_ns = tasks[i].watchdog_ns;
+    t->priority = tasks[i].priority;
+    atomic_store(&t->state, TASK_RUN);
+  }
+  const uint32_t *alarms = at(plan, plan->alarms_at);
+  for (uint32_t i = 0; i < plan->alarms; i++) raise_alarm(host, 0, "%s", (const char *)at(plan, alarms[i]));
+  struct statfs info;
+  if (statfs(host->folder, &info) == 0 && info.f_type != TMPFS)
+    raise_alarm(host, 0, "%.80s is not on tmpfs: writing back pages can delay scans", host->folder);
+  memcpy(s->magic, STATUS_MAGIC, 8);
+  return true;
+}
+
+/* Drivers stay attached over a restart of the host when the image has the same shape. */
+static bool make_image(struct host *host) {
+  const struct plan *plan = host->plan;
+  uint32_t *counts = calloc(plan->drivers * DIRECTIONS + 1, sizeof *counts);
+  if (!counts) return false;
+  for (uint32_t k = 0; k < DIRECTIONS; k++) {
+    const struct plan_channel *c = at(plan, k ? plan->outputs_at : plan->inputs_at);
+    for (uint32_t i = 0; i < (k ? plan->outputs : plan->inputs); i++) counts[c[i].driver * DIRECTIONS + k]++;
+  }
+  struct image probe = {0};
+  uint64_t size = image_format(&probe, 0, plan->drivers, counts);
+  struct image *old = map_file(host->folder, "image", size, false);
+  bool same = old && memcmp(old->magic, IMAGE_MAGIC, 8) == 0 && old->size == size && old->drivers == plan->drivers;
+  for (uint32_t i = 0; same && i < plan->drivers * DIRECTIONS; i++)
+    same = old->driver[i / DIRECTIONS].direction[i % DIRECTIONS].count == counts[i];
+  if (same) {
+    host->image = old;
+  } else {
+    if (old) munmap(old, size);
+    host->image = map_file(host->folder, "image", size, true);
+    if (host->image) image_format(host->image, size, plan->drivers, counts);
+  }
+  free(counts);
+  return host->image != NULL;
+}
+
+static bool prepare(struct host *host, const char *plan_path) {
+  if (!load_plan(host, plan_path) || !load_library(host)) return false;
+  if (!make_status(host) || !start_program(host) || !make_image(host)) return false;
+  host->watch = map_file(host->folder, "watch", sizeof(struct watch), true);
+  const struct plan_run *runs = at(host->plan, host->plan->runs_at);
+  for (uint32_t i = 0; i < host->plan->runs; i++) host->snapshot_size += runs[i].size;
+  host->snapshot = malloc(host->snapshot_size + 1);
+  return host->watch && host->snapshot;
+}
+
+/* Until a stop is asked for: every interval a snapshot is wanted, and saved when the scan thread has made it. */
+static void keep_house(struct host *host, const sigset_t *asked, pthread_t thread) {
+  struct timespec pause = {.tv_nsec = HOUSEKEEPING_MS * 1000000};
+  int64_t interval = (int64_t)host->plan->retain_interval_ms * 1000000, next = image_now() + interval;
+  while (sigtimedwait(asked, NULL, &pause) < 0) {
+    if (!host->plan->runs) continue;
+    if (atomic_load_explicit(&host->snapshot_made, memory_order_acquire)) {
+      atomic_store(&host->snapshot_made, false);
+      retain_save(host);
+    } else if (image_now() >= next && !atomic_load(&host->snapshot_wanted)) {
+      next = image_now() + interval;
+      atomic_store_explicit(&host->snapshot_wanted, true, memory_order_release);
+    }
+  }
+  atomic_store(&host->stop, true);
+  pthread_kill(thread, WAKE_SIGNAL);
+  pthread_join(thread, NULL);
+}
+
+int main(int count, char **arguments) {
+  static struct host host;
+  if (count != 3) {
+    fputs("usage: vplc-scan-host PLAN FOLDER (made by: python -m vplc.scan run)\n", stderr);
+    return 2;
+  }
+  sigset_t all, asked;
+  sigfillset(&all);
+  sigemptyset(&asked);
+  sigaddset(&asked, SIGTERM);
+  sigaddset(&asked, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &all, NULL); /* the scan thread opens what it needs */
+  host.folder = arguments[2];
+  if (!prepare(&host, arguments[1])) return 1;
+  if (mlockall(MCL_CURRENT | MCL_FUTURE) == 0)
+    host.status->locked = 1;
+  else /* never MCL_FUTURE alone: a later mapping would fail instead */
+    raise_alarm(&host, errno, "memory is not locked (%s): page faults can delay scans; grant CAP_IPC_LOCK",
+                strerror(errno));
+  pthread_attr_t attributes;
+  pthread_attr_init(&attributes);
+  pthread_attr_setstacksize(&attributes, STACK_SIZE);
+  pthread_t thread;
+  int error = pthread_create(&thread, &attributes, scan_thread, &host);
+  if (error) {
+    say("cannot start the scan thread: %s", strerror(error));
+    return 1;
+  }
+  keep_house(&host, &asked, thread);
+  if (host.plan->runs) {
+    take_snapshot(&host);
+    retain_save(&host);
+  }
+  atomic_store(&host.status->phase, STOPPED);
+  return 0;
+}

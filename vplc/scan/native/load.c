@@ -1,0 +1,148 @@
+/* The plan and the shared library: read, checked, refused with what and where. */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <elf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "scan.h"
+
+#if defined(__x86_64__)
+#define MACHINE EM_X86_64
+#elif defined(__aarch64__)
+#define MACHINE EM_AARCH64
+#elif defined(__arm__)
+#define MACHINE EM_ARM
+#elif defined(__riscv)
+#define MACHINE EM_RISCV
+#else
+#error "the scan host is not made for this machine"
+#endif
+
+bool load_plan(struct host *host, const char *path) {
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  struct stat info;
+  if (fd < 0 || fstat(fd, &info) != 0) {
+    say("%s: cannot read the plan: %s", path, strerror(errno));
+    return false;
+  }
+  void *memory = MAP_FAILED;
+  if ((size_t)info.st_size >= sizeof(struct plan))
+    memory = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE | MAP_POPULATE, fd, 0);
+  close(fd);
+  const struct plan *plan = memory;
+  if (memory == MAP_FAILED || memcmp(plan->magic, PLAN_MAGIC, 8) != 0 || plan->size != (uint64_t)info.st_size) {
+    say("%s: this is no plan of this version; start with: python -m vplc.scan run", path);
+    return false;
+  }
+  host->plan = plan;
+  return true;
+}
+
+/* dlopen says "wrong ELF class" or less: this says which machine the library is for. */
+static bool right_machine(const char *path) {
+  Elf64_Ehdr head; /* e_machine lies at the same place in 32-bit files */
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  ssize_t got = fd < 0 ? -1 : read(fd, &head, sizeof head);
+  if (got < 0) say("%s: cannot read the library: %s", path, strerror(errno));
+  if (fd >= 0) close(fd);
+  if (got < 0) return false;
+  if (got < 20 || memcmp(head.e_ident, ELFMAG, SELFMAG) != 0) {
+    say("%s: this is no shared library", path);
+    return false;
+  }
+  if (head.e_machine == MACHINE) return true;
+  say("%s: the library is for ELF machine %d, this host runs on %d; build it with the right --target", path,
+      head.e_machine, MACHINE);
+  return false;
+}
+
+bool load_library(struct host *host) {
+  const struct plan *plan = host->plan;
+  const char *path = at(plan, plan->library_at);
+  if (!right_machine(path)) return false;
+  void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+  if (!library) {
+    say("%s: cannot load the library: %s", path, dlerror());
+    return false;
+  }
+  const char *abi = dlsym(library, "vplc_abi");
+  const char *wanted = at(plan, plan->abi_at);
+  if (!abi || strcmp(abi, wanted) != 0) {
+    say("%s: library and layout do not belong together\n  library: %s\n  layout:  %s\nbuild both again with: vplc build",
+        path, abi ? abi : "(not sealed)", wanted);
+    return false;
+  }
+  *(void **)&host->init = dlsym(library, "vplc_init");
+  const struct plan_program *programs = at(plan, plan->programs_at);
+  host->run = calloc(plan->programs + 1, sizeof *host->run);
+  host->state = aligned_alloc(64, ((size_t)plan->state_size + 63) & ~(size_t)63);
+  bool ok = host->init && host->run && host->state;
+  for (uint32_t i = 0; ok && i < plan->programs; i++) {
+    *(void **)&host->run[i] = dlsym(library, at(plan, programs[i].run_at));
+    if (!host->run[i]) say("%s: has no %s", path, (const char *)at(plan, programs[i].run_at));
+    ok = host->run[i] != NULL;
+  }
+  return ok;
+}
+
+/* Initial values, then the restored ones. */
+bool start_program(struct host *host) {
+  const struct plan *plan = host->plan;
+  const struct plan_patch *patches = at(plan, plan->patches_at);
+  if (host->init(host->state) != 0) {
+    int32_t site;
+    memcpy(&site, host->state + plan->fault_site, sizeof site);
+    const struct plan_site *sites = at(plan, plan->sites_at);
+    if (site > 0 && (uint32_t)site < plan->sites)
+      say("the program faults while it is initialised: %s, line %u: %s", (const char *)at(plan, sites[site].pou_at),
+          sites[site].line, (const char *)at(plan, sites[site].text_at));
+    else
+      say("the program faults while it is initialised");
+    return false;
+  }
+  for (uint32_t i = 0; i < plan->patches; i++) {
+    const uint8_t *data = at(plan, patches[i].data_at);
+    uint8_t *to = host->state + patches[i].offset, mask = (uint8_t)patches[i].mask;
+    if (mask)
+      *to = (uint8_t)((*to & ~mask) | (*data & mask));
+    else
+      memcpy(to, data, patches[i].size);
+  }
+  host->status->restored = plan->patches;
+  return true;
+}
+
+/* A file of the run folder, mapped for sharing. A fresh one replaces what is there in one step, so that readers of
+ * the old file keep a whole one. */
+void *map_file(const char *folder, const char *name, size_t size, bool fresh) {
+  char path[4096], temporary[4104];
+  snprintf(path, sizeof path, "%s/%s", folder, name);
+  snprintf(temporary, sizeof temporary, "%s.new", path);
+  const char *opened = fresh ? temporary : path;
+  if (fresh) unlink(temporary);
+  int fd = open(opened, O_RDWR | O_CLOEXEC | (fresh ? O_CREAT | O_EXCL : 0), 0660);
+  if (fd < 0) {
+    if (fresh) say("%s: cannot create: %s", opened, strerror(errno));
+    return NULL;
+  }
+  struct stat info;
+  void *memory = NULL;
+  if ((fresh ? ftruncate(fd, (off_t)size) : fstat(fd, &info)) != 0 || (!fresh && (size_t)info.st_size != size)) {
+    if (fresh) say("%s: cannot make it %zu bytes long: %s", opened, size, strerror(errno));
+  } else {
+    memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
+    if (memory == MAP_FAILED || (fresh && rename(temporary, path) != 0)) {
+      say("%s: cannot map: %s", path, strerror(errno));
+      memory = NULL;
+    }
+  }
+  close(fd);
+  return memory;
+}

@@ -1,0 +1,177 @@
+/* The scan host: loads one compiled program and scans it, nothing else.
+ *
+ * host.c     start, stop and housekeeping on an ordinary thread
+ * load.c     the plan (made and checked by `python -m vplc.scan`) and the shared library
+ * cycle.c    the scan thread: wake up, copy in, run, copy out, count
+ * retain.c   retained values to disk, off the scan thread
+ * image.c    the process image in shared memory, also a library for the drivers
+ *
+ * Structs that others read are mirrored in plan.py and status.py; a test compares their sizes.
+ */
+#ifndef VPLC_SCAN_H
+#define VPLC_SCAN_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "image.h"
+
+#define PLAN_MAGIC "VPLCPLN1"
+#define STATUS_MAGIC "VPLCSTA1"
+#define RETAIN_MAGIC "VPLCRET1"
+
+/* ---- the plan: one read-only file; every "_at" is a byte offset into it, every text ends with a zero ---- */
+
+struct plan {
+  char magic[8];
+  uint64_t time_base_ns;    /* scan time of the first scan: a warm start goes on where the last run ended */
+  uint64_t retain_sequence; /* of the first set to be saved; its lowest bit chooses the file */
+  uint32_t size, state_size;
+  uint32_t fault_site, fault_a, fault_b; /* offsets into the state */
+  int32_t core;                          /* -1: none */
+  int32_t priority;                      /* SCHED_FIFO; 0: ordinary scheduling wanted */
+  uint32_t retain_interval_ms;
+  uint32_t library_at, abi_at, retain_folder_at; /* texts; retain folder "" : nothing is retained */
+  uint32_t directory_at, directory_size;         /* names and types of the retained values, opaque here */
+  uint32_t drivers;
+  uint32_t tasks_at, tasks, programs_at, programs, inputs_at, inputs, outputs_at, outputs;
+  uint32_t runs_at, runs, patches_at, patches, sites_at, sites, alarms_at, alarms;
+};
+
+struct plan_task { /* by priority, the most urgent first */
+  uint64_t interval_ns, watchdog_ns;
+  uint32_t name_at, priority, first_program, programs;
+};
+
+struct plan_program {
+  uint32_t name_at, run_at;
+};
+
+enum policy { HOLD = 0, ZERO = 1, SUBSTITUTE = 2 };
+
+struct plan_channel {
+  uint64_t substitute; /* an output's safe value */
+  uint64_t max_age_ns; /* 0: a value never gets old */
+  uint64_t tasks;      /* outputs: bit per task whose fault makes this channel safe */
+  uint32_t driver, index, offset, size;
+  int32_t bit;        /* -1: whole bytes */
+  int32_t quality_at; /* offset of a byte of the state that gets the quality; -1: none */
+  uint32_t policy, spare;
+};
+
+struct plan_run { /* retained bytes of the state */
+  uint32_t offset, size;
+};
+
+struct plan_patch { /* a restored value, written after init and before the first scan */
+  uint32_t offset, size, data_at, mask; /* mask 0: whole bytes */
+};
+
+struct plan_site { /* what a fault number of the program means */
+  uint32_t pou_at, text_at, line, spare;
+};
+
+/* ---- the status: shared memory, written by the host only ---- */
+
+#define BUCKETS 960 /* 32 per power of two: a bucket is at most 3.2 % wide; the last one takes all above 17 s */
+#define ALARMS 16
+
+enum phase { STARTING = 0, RUNNING = 1, STOPPED = 2 };
+enum task_state { TASK_RUN = 1, TASK_FAULT = 2 };
+enum fault_kind { NO_FAULT = 0, FAULT_PROGRAM = 1, FAULT_WATCHDOG = 2, FAULT_SIGNAL = 3 };
+
+struct alarm_entry {
+  int32_t error; /* errno, 0 when there is none */
+  char text[156];
+};
+
+struct fault_entry {
+  int64_t at_ns; /* CLOCK_MONOTONIC */
+  int64_t a, b;  /* values the program reported */
+  uint32_t kind, site, line, spare;
+  char program[64], pou[64], text[160];
+};
+
+struct task_status {
+  char name[64];
+  uint64_t interval_ns, watchdog_ns;
+  uint32_t priority;
+  _Atomic uint32_t state;
+  _Atomic uint64_t scans, missed, overruns;
+  _Atomic uint64_t latency_max_ns, execution_max_ns, execution_last_ns;
+  struct fault_entry fault;
+  _Atomic uint64_t latency[BUCKETS], execution[BUCKETS];
+};
+
+struct status {
+  char magic[8];
+  uint32_t size, tasks;
+  int32_t pid, core; /* core -1: not pinned */
+  int32_t priority;  /* 0: no SCHED_FIFO */
+  uint32_t locked;   /* 1: mlockall holds */
+  int64_t started_ns, started_unix_ns;
+  _Atomic uint32_t phase, alarms;
+  _Atomic int64_t heartbeat_ns;   /* CLOCK_MONOTONIC of the last wake-up */
+  _Atomic uint64_t unpublished;   /* output sets a driver's contention kept back */
+  _Atomic uint64_t retain_saves, retain_failures;
+  _Atomic int64_t retain_saved_ns;
+  uint64_t restored;
+  struct alarm_entry alarm[ALARMS];
+  struct task_status task[];
+};
+
+/* ---- a reader's request for variables, answered at the end of a scan ---- */
+
+#define WATCH_RANGES 64
+#define WATCH_BYTES 4096
+
+struct watch {
+  _Atomic uint32_t request, done; /* equal: answered */
+  uint32_t count, spare;
+  int64_t time_ns; /* scan time of the answer */
+  struct plan_run range[WATCH_RANGES];
+  uint8_t data[WATCH_BYTES];
+};
+
+/* ---- inside the host ---- */
+
+typedef int32_t run_function(void *state, int64_t now_ns);
+
+struct host {
+  const struct plan *plan;
+  const char *folder;
+  uint8_t *state;
+  int32_t (*init)(void *state);
+  run_function **run; /* per program */
+  struct image *image;
+  struct status *status;
+  struct watch *watch;
+  int64_t start_ns; /* CLOCK_MONOTONIC of the first release */
+  _Atomic int64_t scan_time_ns;
+  uint64_t faulted; /* bit per task */
+  _Atomic bool stop;
+  /* the snapshot of the retained values: wanted by housekeeping, made by the scan thread */
+  uint8_t *snapshot;
+  uint32_t snapshot_size;
+  _Atomic bool snapshot_wanted, snapshot_made;
+};
+
+static inline const void *at(const struct plan *plan, uint32_t offset) { return (const char *)plan + offset; }
+
+void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void raise_alarm(struct host *host, int error, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+bool load_plan(struct host *host, const char *path);
+bool load_library(struct host *host);
+bool start_program(struct host *host);
+void *map_file(const char *folder, const char *name, size_t size, bool fresh);
+
+#define WAKE_SIGNAL (SIGRTMIN + 1) /* makes a sleeping scan thread look at `stop` */
+void *scan_thread(void *host);
+void take_snapshot(struct host *host);
+
+bool retain_save(struct host *host); /* the snapshot to the older of the two files */
+
+#endif
