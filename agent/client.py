@@ -26,6 +26,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
 import urllib3
 from urllib3.connection import HTTPSConnection
 from urllib3.util import parse_url
@@ -300,12 +301,32 @@ class Channel:
 
     def _refusal(self, answer: Answer) -> TrustError | UnreachableError:
         status, said = answer.status, answer.text()
-        what = f"HTTP {status}: {said}" if said else f"HTTP {status}"
+        found = _problem(said)
+        remedy = found.remedy if found else ""
+        what = f"{found.detail or found.title} (HTTP {status})" if found else f"HTTP {status}: {said}".rstrip(": ")
         if status in (401, 403):
-            return TrustError(f"the orchestrator refuses this node: {what}", kind="forbidden", where=self.where)
+            what = f"the orchestrator refuses this node: {what}"
+            return TrustError(what, kind="forbidden", where=self.where, remedy=remedy)
         if 400 <= status < 500 and status not in (404, 408, 425, 429):
-            return TrustError(f"the orchestrator refuses the request: {what}", kind="refused", where=self.where)
-        return UnreachableError(f"the orchestrator cannot answer now: {what}", where=self.where)
+            what = f"the orchestrator refuses the request: {what}"
+            return TrustError(what, kind="refused", where=self.where, remedy=remedy)
+        return UnreachableError(f"the orchestrator cannot answer now: {what}", where=self.where, remedy=remedy)
+
+
+class _Refused(msgspec.Struct, frozen=True):
+    """What people read of a problem document (RFC 9457)."""
+
+    title: str = ""
+    detail: str = ""
+    remedy: str = ""
+
+
+def _problem(said: str) -> _Refused | None:
+    try:
+        found = msgspec.json.decode(said, type=_Refused)
+    except msgspec.MsgspecError:
+        return None  # a proxy's page, or a long one that was cut
+    return found if found.detail or found.title else None
 
 
 class Answer:

@@ -8,6 +8,7 @@ import sys
 from typing import Annotated
 
 import typer
+from pydantic import ValidationError
 from rich.markup import escape
 
 from manifests.errors import DocumentError, SluiceError, UnreachableError
@@ -92,6 +93,14 @@ def main() -> None:
                 errors.print(f"  [dim]hint: {escape(problem.hint)}[/]")
         errors.print(f"[red]{error.what}[/]; {error.remedy}")
         sys.exit(1)
+    except ValidationError as error:
+        mine = error.title.endswith("Request")  # refused by the API's own types before it was sent
+        errors.print("[red]wrong usage[/]" if mine else "[red]the orchestrator's answer is not understood[/]")
+        for detail in error.errors():
+            errors.print(escape(f"  {'.'.join(map(str, detail['loc']))}: {detail['msg']}"))
+        if not mine:
+            errors.print("  do orchestrator and command line have the same version?")
+        sys.exit(2 if mine else 1)
     except SluiceError as error:
         errors.print(f"[red]{escape(error.what)}[/]" + (f"  [dim]{escape(error.where)}[/]" if error.where else ""))
         if error.remedy:

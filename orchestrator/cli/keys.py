@@ -20,7 +20,9 @@ def init(
     server_names: Annotated[
         list[str] | None, typer.Option("--server-name", help="DNS name or IP address by which agents reach the centre.")
     ] = None,
-    passphrase_file: Annotated[Path | None, typer.Option(help="Protect the offline keys with this passphrase.")] = None,
+    passphrase_file: Annotated[
+        Path | None, typer.Option(help="Protect the offline keys with this passphrase.", exists=True, dir_okay=False)
+    ] = None,
     no_passphrase: Annotated[bool, typer.Option(help="Leave the offline keys unprotected (tests only).")] = False,
     as_json: JsonFlag = False,
 ) -> None:

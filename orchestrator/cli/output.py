@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -10,12 +11,23 @@ from typing import Annotated, Any
 import typer
 from pydantic import BaseModel
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from orchestrator.api.schemas import ChangeAction, ChangeView, StateView
 
-console = Console(highlight=False)
-errors = Console(stderr=True, highlight=False)
+PIPED_WIDTH = 1000  # a program or a file reads it: a folded topic would be two wrong ones
+
+
+def _console(*, stderr: bool = False) -> Console:
+    found = Console(stderr=stderr, highlight=False)
+    if not found.is_terminal and "COLUMNS" not in os.environ:
+        found.width = PIPED_WIDTH
+    return found
+
+
+console = _console()
+errors = _console(stderr=True)
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of text for people.")]
 ServerOption = Annotated[str | None, typer.Option("--server", help="Orchestrator, such as http://127.0.0.1:8080.")]
@@ -89,7 +101,7 @@ def print_changes(changes: Sequence[ChangeView], *, all_rows: bool = False) -> N
             f"{change.site}/{change.node}",
             change.instance,
             f"{change.workload} {_versions(change)} [dim]{change.workload_class}[/]",
-            "; ".join(change.because),
+            escape("; ".join(change.because)),
         )
         for change in shown
     ]

@@ -146,7 +146,9 @@ def sign(
     folders: Folders,
     keys: Annotated[Path, typer.Option("--keys", help="Folder with the offline keys.")],
     catalog: CatalogFolder,
-    passphrase_file: Annotated[Path | None, typer.Option(help="Passphrase of the offline keys.")] = None,
+    passphrase_file: Annotated[
+        Path | None, typer.Option(help="Passphrase of the offline keys.", exists=True, dir_okay=False)
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask (for scripts).")] = False,
     as_json: JsonFlag = False,
 ) -> None:

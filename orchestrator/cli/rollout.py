@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Group, RenderableType
 from rich.live import Live
+from rich.markup import escape
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
@@ -82,7 +83,7 @@ def list_rollouts(server: ServerOption = None, as_json: JsonFlag = False) -> Non
             state_text(view.status),
             f"{view.sites_passed}/{view.sites_total}",
             view.started_by,
-            view.reason,
+            escape(view.reason),
         )
         for view in views
     ]
@@ -151,6 +152,8 @@ def follow(connection: Connection, rollout: int, *, as_json: bool) -> None:
             time.sleep(REFRESH_S)
             view = connection.get(f"/rollouts/{rollout}", RolloutView)
             live.update(_shown(view))
+    if not console.is_terminal and not as_json:
+        console.print()  # the drawing ends without a new line where it is not redrawn
     if as_json:
         print_json(view)
     if view.status.state != "Done":
@@ -169,8 +172,8 @@ def _shown(view: RolloutView) -> RenderableType:
         grid.add_row(f"[bold]{wave.name}[/]", bar, counts, state_text(wave.status))
         for site in wave.sites:
             text = f"{site.status.state} ({site.status.reason}) {age_text(site.status.since)}"
-            grid.add_row(f"  {site.site}", "", text, f"[dim]{site.status.detail}[/]")
+            grid.add_row(f"  {site.site}", "", text, f"[dim]{escape(site.status.detail)}[/]")
     parts: list[RenderableType] = [head]
     if view.status.detail:
-        parts.append(f"[dim]{view.status.detail}[/]")
+        parts.append(f"[dim]{escape(view.status.detail)}[/]")
     return Group(*parts, grid)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from orchestrator.api.schemas import EnrolTokenRequest, EnrolTokenView, SiteSummary, SiteView, ValueView
 from orchestrator.cli.connection import Connection
@@ -57,16 +58,22 @@ def show(site: SiteName, server: ServerOption = None, as_json: JsonFlag = False)
         return
     console.print(f"[bold]{view.enterprise}/{view.summary.name}[/]  {state_text(view.summary.health)}")
     if view.summary.health.detail:
-        console.print(view.summary.health.detail)
+        console.print(escape(view.summary.health.detail))
     for node in view.nodes:
         about = f"{node.agent_version or 'not enrolled'} on {node.platform or '?'} with {node.runtime or '?'}"
         console.print(f"node {node.name}: {about}; link {node.link.state.value}")
         for reason in node.waiting:
-            console.print(f"  waits: {reason}")
+            console.print(f"  waits: {escape(reason)}")
         if node.refusal:
-            console.print(f"  [red]refused ({node.refusal.kind}): {node.refusal.detail}[/]")
+            console.print(f"  [red]refused ({escape(node.refusal.kind)}): {escape(node.refusal.detail)}[/]")
     rows = [
-        (item.name, f"{item.workload} {item.version}", state_text(item.status), item.status.detail, str(item.restarts))
+        (
+            item.name,
+            f"{item.workload} {item.version}",
+            state_text(item.status),
+            escape(item.status.detail),
+            str(item.restarts),
+        )
         for item in view.instances
     ]
     print_table("", ("instance", "workload", "state", "detail", "restarts"), rows)
@@ -87,7 +94,7 @@ def values(
     rows = []
     for view in views:
         shown = view.text if view.text is not None else ("-" if view.value is None else f"{view.value:g}")
-        rows.append((view.topic, shown, view.unit, view.quality, age_text(view.at)))
+        rows.append((escape(view.topic), escape(shown), escape(view.unit), view.quality, age_text(view.at)))
     print_table("", ("topic", "value", "unit", "quality", "age"), rows, empty="no values yet")
 
 
@@ -95,7 +102,7 @@ def values(
 def token(
     site: SiteName,
     node: Annotated[str | None, typer.Option(help="Node; the first one when not given.")] = None,
-    hours: Annotated[float, typer.Option(help="How long it is good.")] = 24.0,
+    hours: Annotated[float, typer.Option(help="How long it is good.", min=0.001, max=24 * 7)] = 24.0,
     server: ServerOption = None,
     as_json: JsonFlag = False,
 ) -> None:

@@ -231,6 +231,14 @@ def test_each_status_has_its_family(
     assert error.retryable == (family is UnreachableError)
 
 
+def test_a_problem_document_is_told_in_its_words(far: OrchestratorFake, client: OrchestratorClient) -> None:
+    said = b'{"type":"about:blank","title":"Forbidden","status":403,"detail":"not this","remedy":"do that","errors":[]}'
+    far.faults["/sync"] = fake.status(403, said)
+    error = sync_fails(client)
+    assert error.what == "the orchestrator refuses this node: not this (HTTP 403)"
+    assert error.remedy == "do that"
+
+
 def test_a_server_of_another_authority_is_refused(tmp_path: Path, identity: Identity) -> None:
     with OrchestratorFake(tmp_path / "foreign") as foreign:
         error = sync_fails(OrchestratorClient(foreign.url, identity))
