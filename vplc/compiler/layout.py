@@ -63,6 +63,7 @@ class Layout:
     roots: list[Variable] = field(default_factory=list)
 
 
+_KEPT = frozenset({"input", "output", "local"})
 _ADDRESS = re.compile(r"%([IQM])([XBWDL]?)(\d+(?:\.\d+)*)$")
 _UNIT = {"X": 1, "": 1, "B": 1, "W": 2, "D": 4, "L": 8}
 
@@ -161,7 +162,8 @@ class Planner:
             known = self.retains.get(id(t))
             if known is None:
                 self.retains[id(t)] = False
-                known = any(v.retain or self.has_retain(v.type) for v in t.members if v.kind != "inout")
+                inside = [v for base in t.symbol.bases() for v in base.variables.values() if v.owner is base]
+                known = any(v.retain or self.has_retain(v.type) for v in inside if v.kind in _KEPT)
                 self.retains[id(t)] = known
             return known
         return False
@@ -233,18 +235,14 @@ class Planner:
         return v.offset + v.type.size
 
     def retained_program(self, symbol: PouSymbol) -> None:
-        """RETAIN variables of a program with one instance go to the retained part."""
-        if symbol.kind != "PROGRAM":
-            return
+        """RETAIN variables of a program with one instance go to the retained part; located variables to
+        their area, which all instances share."""
         count = sum(1 for i in self.program.instances if i.program is symbol)
         for v in symbol.variables.values():
-            if (
-                v.owner is symbol
-                and v.kind in ("local", "output", "input")
-                and v.storage != "static"
-                and (v.retain or (v.address and "*" not in v.address))
-                and count <= 1
-            ):
+            if v.owner is not symbol or v.kind not in ("local", "output", "input") or v.storage == "static":
+                continue
+            single = symbol.kind == "PROGRAM" and count <= 1
+            if ((v.retain or self.has_retain(v.type)) and single) or (v.address and parse_address(v.address) is not None):
                 v.storage = "static"
                 self.program.statics.append(v)
 

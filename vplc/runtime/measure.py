@@ -49,7 +49,7 @@ def bench_command(sources: Sequence[Source], diagnostics: Diagnostics, options: 
     }
     for name in ("chk", "chkr"):
         try:
-            result[name] = read(host.memory, find(build.program, instance, name))
+            result[name] = read(host.memory, find(build.program, instance, name, build.layout))
         except PathError:
             continue
     if options.json:

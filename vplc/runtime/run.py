@@ -64,7 +64,7 @@ def parse_setting(build: Build, instance: ProgramInstance, text: str) -> Setting
     if m is None:
         raise UnsupportedError(f"--set {text!r}: write PATH=VALUE@SCAN, for example x=5@0")
     path = m.group("path").strip()
-    spot = find(build.program, instance, path)
+    spot = find(build.program, instance, path, build.layout)
     probe = bytearray(build.layout.size)
     write(probe, spot, m.group("value"))
     return Setting(int(m.group("scan")), path, spot, m.group("value"))
@@ -93,7 +93,7 @@ def run_command(sources: Sequence[Source], diagnostics: Diagnostics, options: ar
     try:
         settings = [parse_setting(build, instance, text) for text in options.sets]
         paths = split_paths(options.watch) or default_watch(build, instance)
-        spots = [(path, find(build.program, instance, path)) for path in paths]
+        spots = [(path, find(build.program, instance, path, build.layout)) for path in paths]
     except PathError as error:
         raise UnsupportedError(str(error)) from None
     if not options.json:

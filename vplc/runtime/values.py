@@ -8,12 +8,13 @@ import struct
 from dataclasses import dataclass
 
 from vplc.compiler.build import find_instance
-from vplc.compiler.layout import scalar_bytes, string_bytes
+from vplc.compiler.layout import Layout, parse_address, scalar_bytes, string_bytes
 from vplc.compiler.lexer import clock_ns, date_ns, decode_string, duration_ns, stamp_ns
 from vplc.compiler.model import Program, ProgramInstance
 from vplc.compiler.source import nearest
 from vplc.compiler.symbols import Variable
 from vplc.compiler.types import (
+    ELEMENTARY,
     ArrayType,
     BlockType,
     Elementary,
@@ -43,7 +44,22 @@ class Spot:
 _STEP = re.compile(r"\s*(?:\.?([A-Za-z_][A-Za-z_0-9]*)|\[([^\]]*)\]|\.(\d+)|(%[A-Za-z]+[\d.]+))")
 
 
-def find(program: Program, instance: ProgramInstance, path: str) -> Spot:
+def _direct(program: Program, areas: Layout, address: str, path: str) -> Spot:
+    """A direct address such as %IW4."""
+    where = parse_address(address)
+    spans = {"I": areas.inputs, "Q": areas.outputs, "M": areas.memory}
+    if where is None:
+        raise PathError(f"{path}: {address} is not an address")
+    area, byte, bit = where
+    start, size = spans[area]
+    kind = address[2] if address[2].isalpha() else "X"
+    t = ELEMENTARY[{"X": "BOOL", "B": "BYTE", "W": "WORD", "D": "DWORD", "L": "LWORD"}[kind]]
+    if byte + t.size > size:
+        raise PathError(f"{path}: the program uses {size} bytes of %{area}")
+    return Spot(t, start + byte, bit)
+
+
+def find(program: Program, instance: ProgramInstance, path: str, areas: Layout) -> Spot:
     """The place of `path`: inside the program first, then among the globals. Raises PathError."""
     at = 0
     spot: Spot | None = None
@@ -56,7 +72,8 @@ def find(program: Program, instance: ProgramInstance, path: str) -> Spot:
         name, index, bit, address = m.groups()
         if spot is None:
             if address:
-                name = "__" + address.upper()
+                spot = _direct(program, areas, address.upper(), path)
+                continue
             if not name:
                 raise PathError(f"{path}: a path begins with a name")
             spot, text, at = _root(program, instance, name, path, text, at)

@@ -134,22 +134,18 @@ class Places(Emitter):
                 continue
             value = self.wide(index)
             self.check_index(index, value, low, high, place.start)
-            terms.append((value, step))
-            constant -= low * step
+            terms.append((value if low == 0 else self.op(f"sub i64 {value}, {low}"), step))
         if not terms:
             return Address(base.base, constant, tag)
-        pointer = (
-            self.pointer(base.base, constant)
-            if constant == 0
-            else self.op(f"getelementptr i8, ptr {base.base}, i64 {constant}")
-        )
+        # Every index is known to be inside its dimension by now, so the whole address is.
+        pointer = self.pointer(base.base, constant)
         for value, step in terms:
-            scaled = value if step == 1 else None
-            if step in (2, 4, 8):
-                pointer = self.op(f"getelementptr [{step} x i8], ptr {pointer}, i64 {value}")
-                continue
-            scaled = scaled or self.op(f"mul i64 {value}, {step}")
-            pointer = self.op(f"getelementptr i8, ptr {pointer}, i64 {scaled}")
+            if step in (1, 2, 4, 8):
+                element = "i8" if step == 1 else f"[{step} x i8]"
+                pointer = self.op(f"getelementptr inbounds {element}, ptr {pointer}, i64 {value}")
+            else:
+                scaled = self.op(f"mul i64 {value}, {step}")
+                pointer = self.op(f"getelementptr inbounds i8, ptr {pointer}, i64 {scaled}")
         return Address(pointer, 0, tag)
 
     def pointed_element(self, place: typed.IndexPlace, base: typed.DerefPlace, t: ArrayType) -> Address:

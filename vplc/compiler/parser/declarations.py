@@ -329,6 +329,7 @@ class FileParser(TypeParser):
                 continue
             if self.kind in _TOP or self.kind.startswith("END_"):
                 break
+            here = self.at
             try:
                 while self.kind == "ID" and self.token.upper in ("PUBLIC", "INTERNAL") and self.peek().kind == "ID":
                     self.advance()
@@ -358,6 +359,8 @@ class FileParser(TypeParser):
             except SyntaxProblemError:
                 self.depth = 0
                 self.skip_to(_TOP | {";", "END_TYPE"})
+                if self.at == here:
+                    self.advance()
         if self.kind == "END_TYPE":
             self.advance()
         else:

@@ -152,7 +152,10 @@ class TypeParser(StatementParser):
             base = self.name("a structure").text
         fields: list[tree.VarDecl] = []
         while self.kind not in (end, "EOF", "END_TYPE", "END_VAR"):
+            here = self.at
             self.declaration(fields)
+            if self.at == here:
+                break
         if self.kind != end:
             raise self.unclosed(end, token.kind, token.start)
         self.advance()
