@@ -22,6 +22,7 @@ from workloads.vibration.diagnose import Diagnosis, Verdict, diagnose
 from workloads.vibration.features import Features, screen
 from workloads.vibration.indicators import Indicator, indicators
 from workloads.vibration.memory import keep_freed_memory
+from workloads.vibration.picture import evidence_svg
 from workloads.vibration.quality import Effect, Finding, check, refusals
 from workloads.vibration.record import Record, unit_of
 from workloads.vibration.report import diagnosis_json, features_json, finding_json, plain, zone_json
@@ -46,6 +47,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--machine", choices=sorted(LIMITS), help="group or class for the severity zone")
     one.add_argument("--teeth", type=int, help="teeth of a gear on this shaft, for the mesh lines")
     one.add_argument("--mains", type=float, default=50.0, help="mains frequency in Hz (default 50)")
+    one.add_argument("--picture", type=Path, help="write the evidence as an SVG picture; needs a bearing")
     one.add_argument("--json", action="store_true", help="one JSON object instead of text")
     many = verbs.add_parser("diagnose", help="diagnoses of the records a JSON list names")
     many.add_argument("list", type=Path, help="JSON: [{id, file, rate, rpm, orders, unit}, ...]")
@@ -80,6 +82,8 @@ def _analyse(given: argparse.Namespace) -> int:
     severity, why_not = _severity(features, given)
     signs = indicators(record, teeth=given.teeth, mains_hz=given.mains)
     diagnosis = diagnose(record, orders) if orders is not None else None
+    if given.picture is not None:
+        _draw(given.picture, record, orders, diagnosis)
     answer = {
         "file": given.file.name,
         "rate_hz": record.rate_hz,
@@ -97,6 +101,15 @@ def _analyse(given: argparse.Namespace) -> int:
     else:
         _say("\n".join(_text(record, features, severity, why_not, signs, diagnosis, findings)))
     return 0
+
+
+def _draw(path: Path, record: Record, orders: Orders | None, diagnosis: Diagnosis | None) -> None:
+    if orders is None or diagnosis is None:
+        raise DocumentError([Problem("--picture", "", "there is no diagnosis to draw", "name the bearing")])
+    try:
+        path.write_text(evidence_svg(record, orders, diagnosis), encoding="utf-8")
+    except OSError as error:
+        raise DocumentError([Problem(str(path), "", f"cannot be written: {error.strerror or error}")]) from error
 
 
 def _asked_orders(given: argparse.Namespace) -> Orders | None:

@@ -20,13 +20,15 @@ from workloads.vibration.record import Record
 
 # Margins over the best decoy from which a fault is named. From the simulated population
 # (tests/simulators/bearing_population.py): no more than about one null in a hundred exceeds PART.
-PART = 0.2
+PART = 0.16
 # A cage draws lines where belts, loose parts and slow wander draw theirs: named only when plain.
 CAGE_MARGIN = 0.8
 # Fewer turns of the cage than this, and its lines run into those of everything slow.
 MIN_CAGE_TURNS = 60
 # Width of the logistic that turns a margin into a confidence, from the same population.
 SOFTNESS = 0.12
+# Silence is never certain: a fault may be too faint to hear. "No fault" gets at most 0.9.
+SILENCE = 0.8
 
 
 class Part(enum.Enum):
@@ -111,7 +113,7 @@ def diagnose(record: Record, orders: Orders) -> Diagnosis:
     return Diagnosis(
         part=part,
         verdict=Verdict.NO_FAULT if part is Part.NONE else Verdict.FAULT,
-        confidence=1 - confidence if part is Part.NONE else confidence,
+        confidence=0.5 + SILENCE * (0.5 - confidence) if part is Part.NONE else confidence,
         severity="" if part is Part.NONE else _severity(shown),
         nearest=nearest,
         fits=fits,

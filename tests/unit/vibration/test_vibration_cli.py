@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -109,6 +110,16 @@ def test_text_names_the_fault_and_its_lines(outer: Path, capsys: pytest.CaptureF
     text = capsys.readouterr().out
     assert "fault [OR]" in text
     assert "BPFO" in text
+
+
+def test_the_evidence_can_be_drawn(outer: Path) -> None:
+    picture = outer.parent / "outer.svg"
+    asked = ["analyse", str(outer), "--rate", "12000", "--rpm", "1750", "--bearing", "6205", "--picture", str(picture)]
+    assert main(asked) == 0
+    root = ElementTree.fromstring(picture.read_text())
+    words = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert "BPFO" in words
+    assert any("[OR]" in (word or "") for word in words)
 
 
 @pytest.mark.parametrize(
