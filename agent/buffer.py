@@ -15,6 +15,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from manifests.errors import MachineError
 from manifests.messages import BufferStatus, Frame, FrameKind, StreamMark
 
@@ -124,6 +126,9 @@ class Buffer:
             self._load()
             if not _is_full(error):
                 raise
+        except BaseException:
+            self._load()  # what was changed in memory was rolled back on disk
+            raise
         self._make_room_on_full_disk(sum(row_size(len(frame.payload)) for frame in frames))
         try:
             return self._append(frames, now_ns)
@@ -151,6 +156,8 @@ class Buffer:
                 if life is None:
                     life = self._new_life(frame.stream, frame.incarnation)
                 if frame.end > life.taken:
+                    if frame.seq <= life.taken:  # a gap over some that are here: only its rest is new
+                        frame = replace(frame, seq=life.taken + 1)
                     self._insert(life, frame)
                     life.taken = frame.end
                 life.touched_ns = now_ns
@@ -570,7 +577,7 @@ def _refusal(frame: Frame, taken: int) -> Refusal | None:
         return Refusal("a gap must end at or after its first number", retryable=False)
     if frame.end <= taken:
         return None
-    if frame.seq != taken + 1:
+    if frame.seq > taken + 1 or (frame.seq <= taken and frame.kind is not FrameKind.GAP):
         return Refusal(f"expected number {taken + 1}, got {frame.seq}", retryable=True, expected_seq=taken + 1)
     if taken == 0 and frame.kind is FrameKind.SAMPLES:
         return Refusal("a life begins with its descriptor", retryable=False, expected_seq=1)

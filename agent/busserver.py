@@ -23,7 +23,19 @@ import msgspec
 from agent.buffer import Refusal
 from manifests.bus import PROTOCOL, SOCKET_NAME, read_message, write_message
 from manifests.errors import DocumentError, MachineError
-from manifests.messages import Ack, Frame, Heartbeat, Hello, Message, Publish, Refused, StreamMark, Upward, Welcome
+from manifests.messages import (
+    Ack,
+    Frame,
+    FrameKind,
+    Heartbeat,
+    Hello,
+    Message,
+    Publish,
+    Refused,
+    StreamMark,
+    Upward,
+    Welcome,
+)
 
 MAX_CONNECTIONS = 4  # one is normal; a second overlaps while a workload reconnects
 MAX_STREAMS = 64
@@ -31,6 +43,15 @@ MAX_PENDING_FRAMES = 64
 MAX_PENDING_BYTES = 4 << 20
 MAX_UNREAD_BYTES = 256 << 10
 HELLO_TIMEOUT_S = 10.0
+# What the buffer's file and the centre's database can hold, with room for sums: more is a fault of the producer, and
+# must stop at its own socket, not in the one thread that keeps everybody's samples.
+MAX_NUMBER = 2**62
+MAX_COUNT = 2**40
+MAX_REASON = 500  # characters; nothing else bounds it, and gaps are never dropped
+# What a heartbeat may weigh in every report of the node, whose size is bounded as a whole.
+MAX_DEVICES = 500
+MAX_DETAIL = 500
+_INCARNATION = re.compile(r"^[^\x00-\x1f\x7f]{1,64}$")
 _STREAM_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
 
 _log = logging.getLogger("agent.bus")
@@ -62,6 +83,7 @@ class _Connection:
     streams: frozenset[str] = frozenset()
     pending_frames: int = 0
     pending_bytes: int = 0
+    superseded: bool = False
     room: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -168,6 +190,7 @@ class BusServer:
             self._send(connection, Refused(stream="", seq=0, what=reason, retryable=False))
             self._reject(instance, reason)
             return
+        await self._supersede(instance, connection, hello.incarnation)
         connection.incarnation = hello.incarnation
         if self.voice(instance).incarnation != hello.incarnation and instance in self._voices:
             self._voices[instance] = Voice(incarnation=hello.incarnation)  # what the last life said no longer counts
@@ -178,7 +201,7 @@ class BusServer:
             for mark in marks
         )
         self._send(connection, Welcome(protocol=PROTOCOL, marks=bare))
-        while (message := await read_message(reader, Upward)) is not None:
+        while (message := await read_message(reader, Upward)) is not None and not connection.superseded:
             match message:
                 case Publish(frame=frame):
                     await self._publish(instance, connection, frame)
@@ -188,12 +211,29 @@ class BusServer:
                     self._reject(instance, "said hello twice")
                     return
 
+    async def _supersede(self, instance: str, connection: _Connection, incarnation: str) -> None:
+        """End the earlier connections of a producer that is back, and wait for what they handed over.
+
+        Else what still lay unread in the old one would be taken after the marks were told on the new one, while the
+        producer may already have replaced the same numbers.
+        """
+        for old in list(self._connections.get(instance, [])):
+            if old is connection or old.incarnation != incarnation:
+                continue
+            old.superseded = True
+            old.writer.transport.abort()
+            while old.pending_frames:
+                old.room.clear()
+                await old.room.wait()
+
     async def _publish(self, instance: str, connection: _Connection, frame: Frame) -> None:
         reason = ""
         if frame.stream not in connection.streams:
             reason = f"stream {frame.stream[:100]!r} was not announced"
         elif frame.incarnation != connection.incarnation:
             reason = "the incarnation differs from the one announced"
+        else:
+            reason = _unacceptable(frame)
         if reason:
             self._send(connection, Refused(stream=frame.stream, seq=frame.seq, what=reason, retryable=False))
             return
@@ -210,8 +250,10 @@ class BusServer:
     async def _take(self, connection: _Connection, stream: str, frame: Frame) -> None:
         try:
             (result,) = await self._taker.append([frame])
-        except MachineError as error:
-            result = Refusal(str(error), retryable=True)
+        except Exception as error:  # noqa: BLE001 - the top of a job: it becomes the producer's answer
+            if not isinstance(error, MachineError):
+                _log.exception("a frame could not be taken")
+            result = Refusal(str(error) or type(error).__name__, retryable=True)
         finally:
             connection.pending_frames -= 1
             connection.pending_bytes -= len(frame.payload)
@@ -242,6 +284,7 @@ class BusServer:
         if voice is None or (voice.incarnation and voice.incarnation != connection.incarnation):
             return  # a life that is over, on a connection that is not yet
         before = voice.heartbeat
+        heartbeat = _bounded(heartbeat)
         voice.heartbeat = heartbeat
         voice.heard_ns = self._clock_ns()
         if before is None or (before.state, before.reason, before.devices) != (
@@ -259,12 +302,44 @@ class BusServer:
 def _unwelcome(hello: Hello) -> str:
     if hello.protocol != PROTOCOL:
         return f"protocol {hello.protocol} is not known here; this agent speaks {PROTOCOL}"
-    if not 0 < len(hello.incarnation) <= 64:
-        return "an incarnation has 1 to 64 characters"
+    if not _INCARNATION.fullmatch(hello.incarnation):
+        return "an incarnation has 1 to 64 printable characters"
     if len(hello.streams) > MAX_STREAMS:
         return f"{len(hello.streams)} streams; at most {MAX_STREAMS} are allowed"
     wrong = [stream for stream in hello.streams if not _STREAM_NAME.match(stream)]
     return f"not a stream name: {wrong[0][:100]!r}" if wrong else ""
+
+
+def _unacceptable(frame: Frame) -> str:
+    """Why no buffer and no centre could hold this frame; empty when they can."""
+    if max(frame.seq, frame.last_seq) > MAX_NUMBER:
+        return f"frame number {max(frame.seq, frame.last_seq)}; at most {MAX_NUMBER} is possible"
+    if frame.count > MAX_COUNT:
+        return f"{frame.count} samples in one frame; at most {MAX_COUNT} are possible"
+    if not (abs(frame.first_ns) <= MAX_NUMBER and abs(frame.last_ns) <= MAX_NUMBER):
+        return "times that no clock shows"
+    if len(frame.reason) > MAX_REASON:
+        return f"a reason of {len(frame.reason)} characters; at most {MAX_REASON} are allowed"
+    if frame.kind is FrameKind.GAP and frame.payload:
+        return "a gap with a payload"
+    return ""
+
+
+def _bounded(heartbeat: Heartbeat) -> Heartbeat:
+    """As much of a workload's words as a report can carry for each instance of a node."""
+    devices = tuple(
+        msgspec.structs.replace(
+            device, name=device.name[:200], reason=device.reason[:100], detail=device.detail[:MAX_DETAIL]
+        )
+        for device in heartbeat.devices[:MAX_DEVICES]
+    )
+    return msgspec.structs.replace(
+        heartbeat,
+        reason=heartbeat.reason[:100],
+        detail=heartbeat.detail[:MAX_DETAIL],
+        devices=devices,
+        streams=heartbeat.streams[:MAX_STREAMS],
+    )
 
 
 def listen(run_folder: Path) -> socket.socket:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import queue
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -138,8 +137,8 @@ class Committer:
         frames = [frame for item in group for frame in item.frames]
         try:
             results = buffer.append(frames, self._clock_ns())
-        except sqlite3.Error as error:
-            _log.error("the buffer cannot write", extra={"error": str(error)})
+        except Exception as error:  # noqa: BLE001 - top of the thread: everybody's samples pass here, it must not end
+            _log.error("the buffer cannot write", extra={"error": f"{type(error).__name__}: {error}"})
             results = [Refusal(f"the buffer cannot write: {error}", retryable=True)] * len(frames)
         answers: list[tuple[asyncio.Future[Any], Any]] = []
         start = 0

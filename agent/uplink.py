@@ -23,6 +23,7 @@ from manifests.messages import Frame, IngestReply, IngestRequest, StreamMark
 
 MAX_FRAMES = 64
 MAX_BYTES = 1 << 20
+MIN_BYTES = 16 << 10  # 30 s on a line of 5 kbit/s
 LINGER_S = 0.2  # fresh frames of several streams share a request; well inside the second that live values may take
 FIRST_DELAY_S = 0.5
 LONGEST_DELAY_S = 30.0
@@ -77,6 +78,7 @@ class Uplink:
         self._retry_now = asyncio.Event()
         self._turn = 0
         self._limit = MAX_FRAMES
+        self._bytes = MAX_BYTES
         self.link = Link()
         self.stuck = ""
 
@@ -102,7 +104,7 @@ class Uplink:
         """Send until nothing is held; False when the centre did not answer or took nothing."""
         while True:
             frames = await self._held.call(
-                partial(Buffer.batch, max_frames=self._limit, max_bytes=MAX_BYTES, skip=self._turn)
+                partial(Buffer.batch, max_frames=self._limit, max_bytes=self._bytes, skip=self._turn)
             )
             if not frames:
                 return True
@@ -127,6 +129,7 @@ class Uplink:
             self._shrink("the centre takes none of the frames")
             return False
         self._limit = min(MAX_FRAMES, self._limit * 2)
+        self._bytes = min(MAX_BYTES, self._bytes * 2)
         self.stuck = ""
         self.link.sent_frames += len(frames)
         self.link.sent_bytes += sum(len(frame.payload) for frame in frames)
@@ -144,11 +147,13 @@ class Uplink:
             _log.warning("the uplink is down", extra={"reason": str(error)})
         self.link.failures += 1
         self.link.reason = str(error)
-        if not isinstance(error, UnreachableError):
-            self._shrink(str(error))
+        # Also when nobody answered: a slow line never gets a full batch through before the deadline, and one frame
+        # that the centre cannot digest must end up alone.
+        self._shrink("" if isinstance(error, UnreachableError) else str(error))
 
     def _shrink(self, why: str) -> None:
         self._limit = max(1, self._limit // 2)
+        self._bytes = max(MIN_BYTES, self._bytes // 2)
         self.stuck = why
 
     async def _back_off(self) -> None:

@@ -265,6 +265,8 @@ class Outbox:
             if frame.seq == seq:
                 if frame.kind is FrameKind.SAMPLES:
                     self._to_gap(line, index, f"refused: {what}"[:200])
+                    # Without its times: they may be what was refused, and a gap must never be.
+                    line.frames[index] = replace(line.frames[index], first_ns=0, last_ns=0)
                 return
 
     def _to_gap(self, line: _Line, index: int, reason: str) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from agent.buffer import Buffer
@@ -17,6 +18,7 @@ from agent.committer import Committer
 from manifests.bus import PROTOCOL, SOCKET_NAME, read_message, write_message
 from manifests.messages import (
     Ack,
+    DeviceStatus,
     Downward,
     Frame,
     FrameKind,
@@ -27,6 +29,7 @@ from manifests.messages import (
     State,
     StreamMark,
     Welcome,
+    encode,
 )
 
 
@@ -201,8 +204,8 @@ async def test_rubbish_ends_its_own_connection_only(bench: Bench) -> None:
 
 
 async def test_connections_are_bounded_and_the_newest_wins(bench: Bench) -> None:
-    lines = [(await bench.hello())[0] for _ in range(MAX_CONNECTIONS + 3)]
-    lines[-1].say(Publish(frame=frame(1)))
+    lines = [(await bench.hello(life=f"a{n}"))[0] for n in range(MAX_CONNECTIONS + 3)]
+    lines[-1].say(Publish(frame=frame(1, life=f"a{MAX_CONNECTIONS + 2}")))
     await lines[-1].acked(1)
     with contextlib.suppress(ConnectionError):
         assert await lines[0].hear() is None
@@ -250,3 +253,83 @@ async def test_frames_that_arrive_together_share_one_commit(bench: Bench) -> Non
     await line.acked(50)
     assert sum(commits) == 50
     assert len(commits) < 25
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"first_ns": 2**63},
+        {"last_ns": -(2**63)},
+        {"count": 2**63},
+        {"count": 2**62},
+        {"kind": FrameKind.GAP, "payload": b"", "last_seq": 2**63},
+        {"kind": FrameKind.GAP, "payload": b"", "last_seq": 3, "reason": "r" * 100_000},
+    ],
+)
+async def test_a_frame_no_database_can_hold_is_refused_and_harms_nobody_else(bench: Bench, bad: dict[str, Any]) -> None:
+    other, _ = await bench.hello("pump")
+    line, _ = await bench.hello()
+    line.say(Publish(frame=frame(1)))
+    await line.acked(1)
+    line.say(Publish(frame=msgspec.structs.replace(frame(2), **bad)))
+    refused = await line.hear()
+    assert isinstance(refused, Refused)
+    assert not refused.retryable
+    other.say(Publish(frame=frame(1)))
+    await other.acked(1)
+    line.say(Publish(frame=frame(2)))
+    await line.acked(2)
+
+
+async def test_an_incarnation_that_no_centre_could_store_is_not_welcome(bench: Bench) -> None:
+    _, answer = await bench.hello(life="a\nb")
+    assert isinstance(answer, Refused)
+    assert "printable" in answer.what
+
+
+async def test_a_returning_producer_hears_its_marks_only_after_its_old_connection_has_spoken(folder: Path) -> None:
+    taken: list[int] = []
+    gate = asyncio.Event()
+
+    class Slow:
+        async def append(self, frames: Any) -> Any:
+            await gate.wait()
+            taken.extend(f.seq for f in frames)
+            return [StreamMark(stream=f.stream, incarnation=f.incarnation, seq=f.seq) for f in frames]
+
+    async def marks(lives: Any) -> Any:
+        return [StreamMark(stream=s, incarnation=i, seq=max(taken, default=0)) for s, i in lives]
+
+    bus = BusServer(Slow(), marks, heard=lambda: None)
+    await bus.open("press", folder / "press")
+    bench = Bench(folder, None, bus, [])  # type: ignore[arg-type]  # no buffer behind this one
+    old, _ = await bench.hello()
+    for seq in range(1, 4):
+        old.say(Publish(frame=frame(seq)))
+    await old.writer.drain()
+    new = await bench.connect()
+    new.say(Hello(protocol=PROTOCOL, incarnation="a", streams=("data",)))
+    asyncio.get_running_loop().call_later(0.05, gate.set)
+    welcome = await new.hear()
+    told = welcome.marks[0].seq
+    with contextlib.suppress(ConnectionError):
+        old.say(Publish(frame=frame(told + 1)))
+    new.say(Publish(frame=frame(told + 1)))
+    await new.acked(told + 1)
+    assert max(taken) == told + 1
+    assert taken == sorted(set(taken))
+    await bus.close_all()
+
+
+async def test_what_a_heartbeat_says_is_bounded_because_reports_are(bench: Bench) -> None:
+    line, _ = await bench.hello()
+    devices = tuple(
+        DeviceStatus(name=f"d{n}", state=State.FAILED, reason="Gone", since_ns=1, detail="x" * 500) for n in range(1500)
+    )
+    line.say(Heartbeat(state=State.RUNNING, reason="Ok", detail="y" * 100_000, devices=devices))
+    async with asyncio.timeout(5):
+        while bench.bus.voice("press").heartbeat is None:
+            await asyncio.sleep(0.01)
+    said = bench.bus.voice("press").heartbeat
+    assert said is not None
+    assert len(encode(said)) < 400_000

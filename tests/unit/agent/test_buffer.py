@@ -286,3 +286,19 @@ def test_every_number_is_accounted_for_once_and_in_order(data: st.DataObject) ->
             assert centre[life] == sent[life]
             assert delivered[life] == max(0, sent[life] - 1) * 10
         buffer.close()
+
+
+def test_a_gap_over_frames_that_are_here_already_is_taken_from_where_they_end(buffer: Buffer) -> None:
+    fill(buffer, 5)
+    gap = Frame(stream="m/data", incarnation="a", seq=4, kind=FrameKind.GAP, last_seq=8, count=50, reason="full")
+    assert buffer.append([gap], 2) == [mark(8)]
+    assert [(f.seq, f.end) for f in buffer.batch(64, 1 << 20)][-2:] == [(5, 5), (6, 8)]
+
+
+def test_what_failed_half_way_leaves_memory_and_disk_alike(buffer: Buffer) -> None:
+    fill(buffer, 3)
+    huge = Frame(stream="m/data", incarnation="a", seq=5, kind=FrameKind.SAMPLES, count=2**63, payload=b"x")
+    with pytest.raises(OverflowError):
+        buffer.append([samples(4), huge], 2)
+    assert buffer.append([samples(4)], 3) == [mark(4)]
+    assert [f.seq for f in buffer.batch(64, 1 << 20)] == [1, 2, 3, 4]

@@ -197,3 +197,26 @@ async def test_delays_grow_to_a_limit_and_end_when_the_line_is_back(buffer: Buff
         await asyncio.sleep(0)
     job.cancel()
     assert [f.seq for f in centre.frames] == list(range(1, 11))
+
+
+async def test_a_line_too_slow_for_a_full_batch_still_empties_the_buffer(buffer: Buffer) -> None:
+    """No answer arrives for more than 40 kB within the deadline."""
+    centre = FakeCentre()
+    for stream in ("m/a", "m/b"):
+        frames = [Frame(stream=stream, incarnation="a", seq=1, kind=FrameKind.DESCRIPTOR, payload=b"{}")]
+        frames += [
+            Frame(stream=stream, incarnation="a", seq=n, kind=FrameKind.SAMPLES, count=1, payload=b"x" * 20_000)
+            for n in range(2, 60)
+        ]
+        buffer.append(frames, 1)
+
+    async def slow(request: IngestRequest) -> IngestReply:
+        if sum(len(frame.payload) for frame in request.frames) > 40_000:
+            raise UnreachableError("no complete answer within 30 s")
+        return await centre(request)
+
+    uplink = Uplink(Direct(buffer), slow)
+    for _ in range(400):
+        if await uplink.send_all():
+            break
+    assert centre.marks == {("m/a", "a"): 59, ("m/b", "a"): 59}

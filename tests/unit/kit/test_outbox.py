@@ -280,3 +280,14 @@ def test_every_sample_arrives_once_in_order_or_is_counted_in_a_gap(steps: list[s
     assert (progress.acked_samples, progress.chain, progress.dropped_samples) == (counted, chain, gone)
     assert progress.acked_seq == position - 1
     assert box.bytes == 0
+
+
+def test_the_gap_for_a_refused_frame_does_not_carry_the_times_that_were_refused() -> None:
+    box = outbox()
+    box.add("tags", b"x", 3, -(2**63), 2**63)
+    connect(box)
+    drain(box)
+    box.acked("tags", box.incarnation, 1)
+    box.refused("tags", 2, what="impossible times", retryable=False, expected_seq=0, now_s=0.0)
+    (gap,) = drain(box, 100.0)
+    assert (gap.kind, gap.count, gap.first_ns, gap.last_ns) == (FrameKind.GAP, 3, 0, 0)
