@@ -8,7 +8,8 @@ Pure. The rules, in this order:
    its inputs are).
 3. Otherwise top to bottom, then left to right, then as in the file; connected elements stay together.
 4. A loop is opened in front of its leftmost element (then the topmost, then the first in the file): wires of
-   the loop into it are feedback paths and carry the value of the previous scan.
+   the loop into it are feedback paths and carry the value of the previous scan, so it runs before the elements
+   they come from.
 """
 
 from __future__ import annotations
@@ -27,11 +28,13 @@ _ACTING = frozenset({"sink", "both", "block", "coil", "jump", "label", "return",
 
 @dataclass(slots=True)
 class Plan:
-    """`sequence` in evaluation order; `feedback` holds ids of wires (by `id()`) that carry the previous value."""
+    """`sequence` in evaluation order; `feedback` holds ids of wires (by `id()`) that carry the previous value;
+    `before` maps a node to those that must read its previous value first."""
 
     nodes: dict[str, Node]
     sequence: list[Node] = field(default_factory=list)
     feedback: set[int] = field(default_factory=set)
+    before: dict[str, list[Node]] = field(default_factory=dict)
 
 
 def plan(network: Network) -> Plan:
@@ -192,7 +195,11 @@ def _open_loops(out: Plan, place: Place) -> None:
         for loop in _loops(members, out):
             inside = {n.id for n in loop}
             first = min(loop, key=lambda n: (n.x, n.y, n.index))
-            out.feedback |= {id(w) for w in _wires(first) if w.source in inside}
+            for wire in _wires(first):
+                if wire.source in inside:
+                    out.feedback.add(id(wire))
+                    if wire.source != first.id:
+                        out.before.setdefault(wire.source, []).append(first)
             todo.append(loop)
 
 
@@ -232,7 +239,8 @@ def _loops(members: list[Node], out: Plan) -> list[list[Node]]:
                     low[above] = min(low[above], low[node.id])
                 if low[node.id] == number[node.id]:
                     at = next(i for i in range(len(waiting) - 1, -1, -1) if waiting[i] is node)
-                    component, waiting = waiting[at:], waiting[:at]
+                    component = waiting[at:]
+                    del waiting[at:]
                     on_stack -= {n.id for n in component}
                     own = any(w.source == node.id and id(w) not in out.feedback for w in _wires(node))
                     if len(component) > 1 or own:
@@ -245,19 +253,24 @@ def _visit(root: Node, out: Plan, done: set[str]) -> None:
     if root.id in done:
         return
     done.add(root.id)
-    stack: list[tuple[Node, Iterator[Wire]]] = [(root, _wires(root))]
+    stack: list[tuple[Node, Iterator[Node]]] = [(root, _needs(root, out))]
     while stack:
-        node, wires = stack[-1]
-        for wire in wires:
-            source = out.nodes[wire.source]
-            if id(wire) not in out.feedback and scheduled(source) and source.id not in done:
+        node, needs = stack[-1]
+        for source in needs:
+            if scheduled(source) and source.id not in done:
                 done.add(source.id)
-                stack.append((source, _wires(source)))
+                stack.append((source, _needs(source, out)))
                 break
         else:
             stack.pop()
             if scheduled(node):
                 out.sequence.append(node)
+
+
+def _needs(node: Node, out: Plan) -> Iterator[Node]:
+    """What must have been evaluated before the node."""
+    yield from out.before.get(node.id, ())
+    yield from (out.nodes[w.source] for w in _wires(node) if id(w) not in out.feedback)
 
 
 def _wires(node: Node) -> Iterator[Wire]:

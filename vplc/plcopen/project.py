@@ -207,7 +207,7 @@ def _property(e: Element, pou: Pou, out: Project) -> None:
     result = types.reference(returned, place) if returned is not None else ""
     plain = e.child(*_PLAIN)
     if not result and plain is not None:
-        found = re.search(r"\bPROPERTY\b[^:]*:\s*([^;:=]+)", plain.all_text(), re.IGNORECASE)
+        found = re.search(r"\bPROPERTY\b[^:]*:\s*([^;:=]+)", plain.all_text()[:2000], re.IGNORECASE)
         result = types.named(found.group(1), place) if found else ""
     if not result:
         raise UntranslatableError(place, "the property has no type")

@@ -59,11 +59,14 @@ _LITERALS = (
 )
 _TYPED = re.compile(r"([A-Z_]\w*)#[-\w.#]+\Z", re.IGNORECASE)
 _ADDRESS = re.compile(r"%[IQM]([XBWDL]?)\d", re.IGNORECASE)
-_COMMENT = re.compile(r"\(\*.*?\*\)|/\*.*?\*/|//[^\n]*|\{[^}]*\}", re.DOTALL)
+_COMMENT = re.compile(r"\(\*.*?\*\)|/\*.*?\*/|//[^\n]*|\{[^{}]*\}", re.DOTALL)
+_OPTIONS = r"(?:(?:CONSTANT|RETAIN|NON_RETAIN|PERSISTENT)\s+)*"
 _DECLARED = re.compile(
-    r"(?P<names>[^\W\d]\w*(?:\s*,\s*[^\W\d]\w*)*)\s*(?:AT\s+%[\w.*]+\s*)?:\s*(?P<type>[^;:=]+?)\s*(?::=[^;]*)?;"
+    rf"{_OPTIONS}(?P<names>[^\W\d]\w*(?:\s*,\s*[^\W\d]\w*)*)\s*(?:AT\s+%[\w.*]+\s*)?:(?!=)(?P<type>[^:=]+)(?::=|$)",
+    re.IGNORECASE,
 )
-_VARBLOCK = re.compile(r"\bVAR(?P<kind>_\w+)?\b(?P<text>.*?)\bEND_VAR\b", re.IGNORECASE | re.DOTALL)
+_VAR = re.compile(r"\bVAR(?:_\w+)?\b", re.IGNORECASE)
+_END_VAR = re.compile(r"\bEND_VAR\b", re.IGNORECASE)
 
 
 def canonical(type_name: str) -> str:
@@ -79,10 +82,15 @@ def is_standard_function(name: str) -> bool:
 def declared(text: str) -> list[tuple[str, str, str]]:
     """(section, variable, type) of a declaration given as text."""
     out = []
-    for block in _VARBLOCK.finditer(_COMMENT.sub(" ", text)):
-        kind = "VAR" + (block.group("kind") or "").upper()
-        for m in _DECLARED.finditer(block.group("text")):
-            out += [(kind, n.strip().upper(), " ".join(m.group("type").split())) for n in m.group("names").split(",")]
+    for block in _END_VAR.split(_COMMENT.sub(" ", text))[:-1]:
+        opening = _VAR.search(block)
+        if opening is None:
+            continue
+        kind = opening.group().upper()
+        for part in block[opening.end() :].split(";"):
+            m = _DECLARED.match(" ".join(part.split()))
+            if m is not None:
+                out += [(kind, n.strip().upper(), m.group("type").strip()) for n in m.group("names").split(",")]
     return out
 
 

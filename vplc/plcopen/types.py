@@ -27,6 +27,8 @@ _TEXT_TYPE = re.compile(
 
 def named(text: str, place: Place) -> str:
     """A type written as text: a name, `STRING(20)`, `POINTER TO INT`, `ARRAY [0..3] OF INT`."""
+    if len(text) > 1000:
+        raise UntranslatableError(place, "the type is too long to be one")
     text = " ".join(text.split())
     m = _TEXT_TYPE.match(text)
     if m is None:

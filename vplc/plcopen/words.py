@@ -18,7 +18,9 @@ _STRAY = re.compile(
     r"""'(?:[^'$\r\n]|\$.)*'|"(?:[^"$\r\n]|\$.)*"|(?P<bad>\(\*|\*\)|/\*|\*/|//|[{}'";]|:=|=>)|(?P<bracket>[()\[\]])"""
 )
 _CLOSES = {")": "(", "]": "["}
-_TOKENS = re.compile(r"""//[^\n]*|'(?:[^'$\r\n]|\$.)*'|"(?:[^"$\r\n]|\$.)*"|\(\*|\*\)|/\*|\*/""")
+# A string that is not closed ends with its line, as in the compiler.
+_TOKENS = re.compile(r"""//[^\n]*|'(?:[^'$\r\n]|\$.)*+'?|"(?:[^"$\r\n]|\$.)*+"?|\(\*|\*\)|/\*|\*/""")
+MAX_EXPRESSION = 20_000  # characters; far beyond what a drawing shows
 RESERVED = frozenset(
     """IF THEN ELSIF ELSE END_IF CASE OF END_CASE FOR TO BY DO END_FOR WHILE END_WHILE REPEAT UNTIL END_REPEAT
     RETURN EXIT CONTINUE AND OR XOR NOT MOD TRUE FALSE VAR VAR_INPUT VAR_OUTPUT VAR_IN_OUT VAR_TEMP VAR_GLOBAL
@@ -78,6 +80,8 @@ def initial(text: str, place: Place) -> str:
 
 
 def _fault(text: str, assignments: bool = False) -> str:
+    if len(text) > MAX_EXPRESSION:
+        return f"it is longer than {MAX_EXPRESSION} characters"
     open_brackets: list[str] = []
     for m in _STRAY.finditer(text):
         bad, bracket = m.group("bad"), m.group("bracket")

@@ -181,6 +181,9 @@ class Drawing:
             return
         self.state[ident] = 1
         e = self.nodes[ident]
+        for reader, source, c in self.links():
+            if source == ident and reader != ident and id(c) in self.cut:
+                self.evaluate(reader)  # it reads the previous value, so it comes first
         getattr(self, _local(e))(ident, e)
         self.state[ident] = 2
 

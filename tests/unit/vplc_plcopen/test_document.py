@@ -178,3 +178,32 @@ def test_mutated_projects_are_survived(name: str) -> None:
     rng = random.Random(name)
     for _ in range(150):
         check(load(mutate(data, rng), name))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "'$" * 200_000,
+        "{" * 300_000,
+        "VAR " * 200_000,
+        "(* " * 100_000 + "*) " * 100_000,
+        "VAR " + "a," * 200_000 + " END_VAR",
+        "VAR x : " + " " * 300_000 + "END_VAR",
+    ],
+)
+def test_long_texts_made_to_be_slow_are_read_once(text: str) -> None:
+    plain = (
+        '<addData><data name="urn:x" handleUnknown="discard"><InterfaceAsPlainText>PROGRAM P VAR END_VAR\n'
+        f"{text}</InterfaceAsPlainText></data></addData>"
+    )
+    data = f'{HEAD.decode()}<types><pous><pou name="P" pouType="program">{plain}<body><ST>{text}</ST></body></pou>'
+    check(load((data + "</pous></types></project>").encode(), "x.xml"))
+
+
+def test_a_type_made_to_nest_is_refused() -> None:
+    name = "POINTER TO " * 50_000 + "INT"
+    data = (
+        f'{HEAD.decode()}<types><pous><pou name="P" pouType="program"><interface><localVars><variable name="x"><type>'
+        f'<derived name="{name}"/></type></variable></localVars></interface></pou></pous></types></project>'
+    )
+    assert "too long to be one" in load(data.encode(), "x.xml").not_taken[0].why

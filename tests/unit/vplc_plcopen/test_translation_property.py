@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import assume, given, settings
+from hypothesis import Phase, assume, given, settings
 from hypothesis import strategies as st
 
 from tests.unit.vplc_plcopen.drawings import INPUTS, NAMES, Drawing, element, project, wires
@@ -118,7 +118,11 @@ def _agree(drawn: tuple[bytes, dict[str, str]], scans: list[list[bool]]) -> None
 SCANS = st.lists(st.lists(st.booleans(), min_size=2, max_size=2), min_size=3, max_size=6)
 
 
-@settings(max_examples=300, deadline=None)
+# Without shrinking, which takes minutes here; the failing drawing is printed as it is.
+_MANY = settings(max_examples=300, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+
+
+@_MANY
 @given(function_blocks(), SCANS)
 def test_a_function_block_diagram_means_what_it_draws(
     drawn: tuple[bytes, dict[str, str]], scans: list[list[bool]]
@@ -126,7 +130,7 @@ def test_a_function_block_diagram_means_what_it_draws(
     _agree(drawn, scans)
 
 
-@settings(max_examples=300, deadline=None)
+@_MANY
 @given(ladders(), SCANS)
 def test_a_ladder_means_what_it_draws(drawn: tuple[bytes, dict[str, str]], scans: list[list[bool]]) -> None:
     _agree(drawn, scans)
