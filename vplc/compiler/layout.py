@@ -163,6 +163,7 @@ class Planner:
             if known is None:
                 self.retains[id(t)] = False
                 inside = [v for base in t.symbol.bases() for v in base.variables.values() if v.owner is base]
+                inside = [v for v in inside if v.storage != "static"]
                 known = any(v.retain or self.has_retain(v.type) for v in inside if v.kind in _KEPT)
                 self.retains[id(t)] = known
             return known
