@@ -35,7 +35,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     with engine() as available:
         runtime = choose_runtime(options.runtime, available)
-        stage = Stage(options.folder, runtime, version(), say=console.print)
+        stage = Stage(options.folder, runtime, version(), usual_ports=True, say=console.print)
         try:
             return run(stage, options.check, options.screenshots)
         except KeyboardInterrupt:
