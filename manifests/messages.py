@@ -41,7 +41,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class FrameKind(enum.IntEnum):
-    DESCRIPTOR = 1  # JSON Descriptor: what the tag numbers of later blocks mean; never dropped
+    DESCRIPTOR = 1  # manifests.descriptor: what the tag numbers of later blocks mean; never dropped
     SAMPLES = 2  # a block (manifests.block)
     GAP = 3  # sequence numbers ``seq..last_seq`` were dropped; ``count`` samples with them
 

@@ -12,13 +12,15 @@ import re
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 import numpy as np
 import structlog
+from sqlalchemy.exc import InterfaceError, OperationalError
 
 from manifests import block
+from manifests import descriptor as descriptors
 from manifests.errors import DocumentError, MachineError, Problem
 from manifests.messages import Descriptor, Frame, FrameKind
 from orchestrator.store import Store
@@ -26,11 +28,12 @@ from orchestrator.store import ingest as ledger
 from orchestrator.store.ingest import Newest, Prepared, Taken
 
 MAX_NUMBER = 2**62  # beyond what any counter or clock reaches, within what databases hold
+MAX_COUNT = 2**40  # samples in one gap, with room for sums
+MAX_TOPIC_BYTES = 1024  # what an index entry of PostgreSQL can hold, with room
 MAX_GROUP = 32  # requests that share one commit
 MAX_WAITING = 256  # requests; beyond that senders are told to come back
 _NAME = re.compile(r"^[^\x00-\x1f\x7f]{1,200}$")
 _log = structlog.get_logger(__name__)
-_descriptor = msgspec.json.Decoder(Descriptor)
 
 
 def prepare(frame: Frame) -> Prepared:
@@ -57,10 +60,7 @@ def _bad(what: str) -> DocumentError:
 
 
 def _describe(payload: bytes) -> Descriptor:
-    try:
-        descriptor = _descriptor.decode(payload)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise _bad(f"not a descriptor: {error}") from error
+    descriptor = descriptors.decode(payload)
     if len({t.id for t in descriptor.tags}) != len(descriptor.tags):
         raise _bad("a descriptor that uses a tag number twice")
     if len({t.topic for t in descriptor.tags}) != len(descriptor.tags):
@@ -69,6 +69,8 @@ def _describe(payload: bytes) -> Descriptor:
         texts = (tag.topic, tag.unit, tag.description, tag.source)
         if not tag.topic or any("\x00" in text for text in texts):
             raise _bad(f"tag {tag.id} has an empty topic or a NUL in a text")
+        if len(tag.topic.encode()) > MAX_TOPIC_BYTES:
+            raise _bad(f"the topic of tag {tag.id} is longer than {MAX_TOPIC_BYTES} bytes")
     return descriptor
 
 
@@ -107,11 +109,16 @@ def _clean(text: str | None) -> str | None:
 
 
 def _gap(frame: Frame, digest: bytes) -> Prepared:
-    if not frame.seq <= frame.last_seq <= MAX_NUMBER or frame.count > MAX_NUMBER:
+    if not frame.seq <= frame.last_seq <= MAX_NUMBER:
         raise _bad("a gap that ends before it begins, or beyond any number")
-    if not (0 <= frame.first_ns <= MAX_NUMBER and 0 <= frame.last_ns <= MAX_NUMBER):
-        raise _bad("a gap with impossible times")
-    return Prepared(frame, digest=digest)
+    # A gap must always be taken: its numbers are gone for good. What it says beside them is brought into bounds.
+    clamped = msgspec.structs.replace(
+        frame,
+        count=min(frame.count, MAX_COUNT),
+        first_ns=min(max(frame.first_ns, 0), MAX_NUMBER),
+        last_ns=min(max(frame.last_ns, 0), MAX_NUMBER),
+    )
+    return Prepared(clamped, digest=digest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,12 +186,38 @@ class Ingestor:
             if len(group) > 1:  # one request's fault must not be the others'
                 for waiting in group:
                     self._commit([waiting])
-            else:
-                group[0].answer.set_exception(error)
-            return
+                return
+            try:
+                results = [self._one_by_one(group[0], error)]
+            except Exception as again:  # noqa: BLE001 - as above
+                group[0].answer.set_exception(again)
+                return
         for waiting, result in zip(group, results, strict=True):
             waiting.answer.set_result(result)
             try:
                 self._taken(waiting.site, result)
             except Exception:  # noqa: BLE001 - top of the thread's loop: telling others must not end the ingest
                 _log.exception("could not tell what was taken", site=waiting.site)
+
+    def _one_by_one(self, waiting: _Waiting, error: Exception) -> Taken:
+        """The database refused a request, not because it is away: find the frame, and put it into quarantine.
+
+        Else the site would send the same request for ever, and everything behind it would wait at the site.
+        """
+        if isinstance(error, OperationalError | InterfaceError | MemoryError):
+            raise error
+        total = Taken()
+        for prepared in waiting.prepared:
+            try:
+                with self._store.write() as conn:
+                    taken = ledger.take(conn, waiting.site, [prepared], self._now_ns())
+            except OperationalError:
+                raise
+            except Exception as refused:  # noqa: BLE001 - whatever it is, the frame causes it
+                _log.exception("a frame cannot be stored", site=waiting.site, stream=prepared.frame.stream)
+                what = f"the database refuses it: {type(refused).__name__}: {str(refused)[:300]}"
+                bad = replace(prepared, bad=what, descriptor=None, newest=None)
+                with self._store.write() as conn:
+                    taken = ledger.take(conn, waiting.site, [bad], self._now_ns())
+            total.add(taken)
+        return total

@@ -22,6 +22,7 @@ from orchestrator.store.tables import block, gap, last_value, quarantine, stream
 # A last value whose time lies further ahead than this is replaced by any newer arrival: a device whose clock was
 # wrong for a moment must not silence its tag until that time has come.
 FUTURE_NS = 300 * 10**9
+MAX_TOTAL = 2**62  # no sum may pass what a column holds: the frame behind it would never be taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,18 @@ class Taken:
     lost_samples: int = 0
     quarantined: list[tuple[str, int, str]] = field(default_factory=list)  # stream, seq, reason
     gaps: list[tuple[str, int, str]] = field(default_factory=list)  # stream, samples lost, reason
+
+    def add(self, later: Taken) -> None:
+        """What a further transaction of the same request took."""
+        marks = {(m.stream, m.incarnation): m for m in (*self.marks, *later.marks)}
+        self.marks = list(marks.values())
+        self.changed_tags |= later.changed_tags
+        self.frames += later.frames
+        self.duplicates += later.duplicates
+        self.samples += later.samples
+        self.lost_samples += later.lost_samples
+        self.quarantined += later.quarantined
+        self.gaps += later.gaps
 
 
 @dataclass(slots=True)
@@ -211,7 +224,7 @@ class _Stream:
             )
         )  # fmt: skip
         self.state["gaps"] += 1
-        self.state["lost_samples"] += lost
+        self.state["lost_samples"] = min(self.state["lost_samples"] + lost, MAX_TOTAL)
         self.taken.lost_samples += lost
         self.taken.gaps.append((self.name, lost, frame.reason))
 
@@ -225,7 +238,7 @@ class _Stream:
             )
         )  # fmt: skip
         self.state["bad_frames"] += 1
-        self.state["lost_samples"] += count
+        self.state["lost_samples"] = min(self.state["lost_samples"] + count, MAX_TOTAL)
         self.taken.lost_samples += count
         self.taken.quarantined.append((self.name, frame.seq, reason))
 

@@ -14,11 +14,10 @@ from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 
-import msgspec
-
+from manifests import descriptor
 from manifests.bus import PROTOCOL, read_message, write_message
 from manifests.errors import DocumentError, InternalError
-from manifests.messages import Ack, Descriptor, Downward, Heartbeat, Hello, Publish, Refused, StreamStatus, Tag, Welcome
+from manifests.messages import Ack, Downward, Heartbeat, Hello, Publish, Refused, StreamStatus, Tag, Welcome
 from workloads.kit.backoff import Backoff
 from workloads.kit.outbox import Outbox
 
@@ -26,10 +25,6 @@ log = logging.getLogger("kit.publisher")
 
 WELCOME_TIMEOUT_S = 10.0
 HEARTBEAT_S = 5.0
-
-
-def encode_descriptor(tags: tuple[Tag, ...]) -> bytes:
-    return msgspec.json.encode(Descriptor(tags=tags))
 
 
 async def _connect(path: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -73,11 +68,11 @@ class Publisher:
         """Raises InternalError for a stream that was not announced."""
         if stream not in self._streams:
             raise InternalError(f"stream {stream!r} was not announced")
-        self._outbox.open(stream, encode_descriptor(tags))
+        self._outbox.open(stream, descriptor.encode(tags))
         self._work.set()
 
     def describe(self, stream: str, tags: tuple[Tag, ...]) -> None:
-        self._outbox.describe(stream, encode_descriptor(tags))
+        self._outbox.describe(stream, descriptor.encode(tags))
         self._work.set()
 
     def publish(self, stream: str, block: bytes, count: int, first_ns: int, last_ns: int) -> None:

@@ -9,11 +9,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import zstandard
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import func, select
 
-from manifests.messages import Frame, FrameKind
+from manifests import descriptor
+from manifests.messages import MAX_BLOCK_BYTES, Frame, FrameKind, Tag, TagType
 from orchestrator.ingest import Ingestor, prepare
 from orchestrator.store import Store, history, ingest
 from orchestrator.store.tables import block, gap, last_value, metadata, quarantine
@@ -195,3 +197,68 @@ def test_a_sender_that_hangs_up_does_not_stop_the_ingest(store: Store, lab: Any)
     assert ingestor.put("hamburg", made(lab, 3)).result(30).marks[0].seq == 3
     assert ingestor.put("hamburg", made(lab, 4)).result(30).marks[0].seq == 4
     ingestor.close()
+
+
+def test_gaps_whose_counts_no_sum_can_hold_do_not_stop_the_stream(store: Store, lab: Any) -> None:
+    take(store, made(lab, 1)[0])
+    for first in (2, 12):
+        lost = Frame(
+            stream="pump/data", incarnation="i", seq=first, last_seq=first + 9, kind=FrameKind.GAP, count=2**62,
+            first_ns=-(2**62), last_ns=2**63 - 1, reason="full",
+        )  # fmt: skip
+        assert take(store, lost).marks[0].seq == first + 9
+    with store.read() as conn:
+        (found,) = ingest.streams(conn, "hamburg")
+    assert (found.gaps, found.bad_frames) == (2, 0)
+
+
+def test_a_frame_the_database_refuses_goes_to_quarantine_and_the_rest_is_taken(store: Store, lab: Any) -> None:
+    if not store.sqlite:
+        pytest.skip("the refusal is made with a trigger of SQLite")
+    with store.write() as conn:
+        conn.exec_driver_sql(
+            "CREATE TRIGGER picky BEFORE INSERT ON block WHEN NEW.seq = 3 BEGIN SELECT RAISE(ABORT, 'no'); END"
+        )
+    ingestor = Ingestor(store, time.time_ns, lambda _site, _taken: None)
+    try:
+        other = ingestor.put("leipzig", made(lab, 3, stream="press/data")[:2])
+        taken = ingestor.put("hamburg", made(lab, 6)).result(20)
+        assert other.result(20).marks[0].seq == 2
+    finally:
+        ingestor.close()
+    assert taken.marks[0].seq == 6
+    assert [seq for _, seq, _ in taken.quarantined] == [3]
+    with store.read() as conn:
+        assert list(conn.scalars(select(quarantine.c.seq))) == [3]
+
+
+def test_a_topic_too_long_for_an_index_goes_to_quarantine(store: Store, lab: Any) -> None:
+    taken = take(store, lab.descriptor("pump/data", "i", 1, ["\U0001d11e" * 1000]))
+    assert taken.marks[0].seq == 1
+    assert len(taken.quarantined) == 1
+
+
+def test_a_dictionary_of_twenty_thousand_tags_fits_into_one_frame(store: Store, lab: Any) -> None:
+    tags = tuple(
+        Tag(
+            id=n,
+            topic=f"acme/hamburg/area-{n % 7}/line-{n % 31}/asset-{n % 501}/measurement_{n}_{n * 7919 % 104729}",
+            type=TagType.FLOAT,
+            unit="mm/s",
+            description=f"Vibration velocity of bearing {n}, drive end",
+            source=f"ns=4;s=Machine{n % 501}.Drive.Bearing{n}.Velocity",
+        )
+        for n in range(20_000)
+    )
+    payload = descriptor.encode(tags)
+    assert len(payload) <= MAX_BLOCK_BYTES
+    first = Frame(stream="press/data", incarnation="i", seq=1, kind=FrameKind.DESCRIPTOR, payload=payload)
+    assert take(store, first).quarantined == []
+    data = lab.samples("press/data", "i", 2, [(19_999, 2000, 1.5)])
+    assert take(store, data).samples == 1
+
+
+def test_a_packed_descriptor_that_never_ends_is_refused(store: Store) -> None:
+    bomb = zstandard.ZstdCompressor().compress(b" " * (descriptor.MAX_UNPACKED_BYTES + 1))
+    taken = take(store, Frame(stream="a/b", incarnation="i", seq=1, kind=FrameKind.DESCRIPTOR, payload=bomb))
+    assert "larger than allowed" in taken.quarantined[0][2]
