@@ -22,7 +22,7 @@ from workloads.vibration.record import Record
 # (tests/simulators/bearing_population.py): no more than about one null in a hundred exceeds PART.
 PART = 0.16
 # A cage draws lines where belts, loose parts and slow wander draw theirs: named only when plain.
-CAGE_MARGIN = 0.8
+CAGE_MARGIN = 1.0
 # Fewer turns of the cage than this, and its lines run into those of everything slow.
 MIN_CAGE_TURNS = 60
 # Width of the logistic that turns a margin into a confidence, from the same population.

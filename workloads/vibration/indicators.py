@@ -51,7 +51,10 @@ def harmonics(spectrum: Spectrum, base_hz: float, multiples: tuple[float, ...]) 
         reach = max(20, int(0.45 * base_hz / spectrum.step_hz))
         middle = round(hz / spectrum.step_hz)
         floor = float(np.median(spectrum.values[max(1, middle - reach) : middle + reach + 1]))
-        found.append(Harmonic(multiple, place, value if value > LINE_FACTOR * floor else 0.0, floor))
+        bin_ = round(place / spectrum.step_hz)
+        # The skirt of a stronger line beside the window rises towards it: only a peak of its own is a line.
+        peak = value >= float(spectrum.values[max(0, bin_ - 1) : bin_ + 2].max())
+        found.append(Harmonic(multiple, place, value if peak and value > LINE_FACTOR * floor else 0.0, floor))
     return found
 
 
