@@ -6,9 +6,10 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 from tests.integration.vplc_scan.scan_site import Site, compile_st, until
-from vplc.scan import watch
+from vplc.scan import build, watch
 from vplc.scan.image import Quality
 
 WIDTH = 120
@@ -61,6 +62,26 @@ def hammer(site: Site) -> subprocess.Popen[str]:
     assert process.stdout is not None
     assert process.stdout.readline() == "attached\n"
     return process
+
+
+def test_two_processes_without_a_pause_never_see_a_torn_set_though_the_writer_is_killed(site: Site) -> None:
+    tool, source = site.folder / "hammer", Path(__file__).with_name("hammer.c")
+    native = [str(build.NATIVE / "image.c"), "-I", str(build.NATIVE)]
+    subprocess.run([*build.compiler(), "-O2", "-o", str(tool), str(source), *native], check=True)
+
+    def side(name: str, sets: int) -> subprocess.Popen[str]:
+        command = [str(tool), str(site.run / "hammered"), name, str(sets)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        site.processes.append(process)
+        return process
+
+    for _ in range(10):
+        writer = side("write", 0)
+        reader = side("read", 3000)
+        said, _ = reader.communicate(timeout=60)
+        writer.kill()
+        writer.wait()
+        assert (said, reader.returncode) == ("whole\n", 0)
 
 
 def test_no_set_is_ever_torn_while_drivers_are_killed_at_any_moment(site: Site) -> None:
