@@ -243,7 +243,9 @@ class Planner:
             if v.owner is not symbol or v.kind not in ("local", "output", "input") or v.storage == "static":
                 continue
             single = symbol.kind == "PROGRAM" and count <= 1
-            if ((v.retain or self.has_retain(v.type)) and single) or (v.address and parse_address(v.address) is not None):
+            if ((v.retain or self.has_retain(v.type)) and single) or (
+                v.address and parse_address(v.address) is not None
+            ):
                 v.storage = "static"
                 self.program.statics.append(v)
 

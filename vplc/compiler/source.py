@@ -67,11 +67,10 @@ class Diagnostic:
         line, col = self.span.source.line_col(self.span.start)
         text = self.span.source.line_text(line).replace("\t", " ")
         width = max(1, min(self.span.end - self.span.start, len(text) - col + 1))
-        out = [
-            f"{self.span.source.name}:{line}:{col}: {self.severity} {self.code}: {self.message}",
-            f"    {text[:160]}",
-        ]
-        if col <= 160:
+        out = [f"{self.span.source.name}:{line}:{col}: {self.severity} {self.code}: {self.message}"]
+        if text:
+            out.append(f"    {text[:160]}")
+        if text and col <= 160:
             out.append("    " + " " * (col - 1) + "^" * min(width, 160))
         if self.hint:
             out.append(f"    hint: {self.hint}")

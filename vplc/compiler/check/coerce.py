@@ -13,6 +13,7 @@ from vplc.compiler.types import (
     CHAR,
     DINT,
     ERROR,
+    LINT,
     LREAL,
     NULL,
     REAL,
@@ -35,6 +36,9 @@ _TIMES = frozenset({"time", "date", "tod", "dt"})
 
 
 class Coercion(Resolver):
+    def time_conversion(self, e: typed.Expr, source: Elementary, target: Elementary, node: tree.Expr) -> typed.Expr:
+        raise NotImplementedError
+
     def coerce(self, e: typed.Expr, target: Type, node: tree.Expr, what: str = "") -> typed.Expr:
         """`e` as a value of `target`; reports E040 or E042 when the language has no implicit way."""
         source = e.type
@@ -180,6 +184,8 @@ class Coercion(Resolver):
         if widens(a, b):
             return typed.Convert(target, start, e, "wrap")
         if self.lenient and self._brownfield(a, b):
+            if (a.group in _TIMES) != (b.group in _TIMES):
+                return self.time_conversion(e, a, b, tree.Name(start, start, ""))
             return typed.Convert(target, start, e, "wrap")
         return None
 
@@ -357,12 +363,15 @@ class Coercion(Resolver):
             return e
         if isinstance(e, typed.Const) and not isinstance(e.value, str):
             source = elementary(e.type)
-            if source is not None and source.group in ("time", "date", "tod", "dt") and source.group != t.group:
-                return typed.Convert(t, e.start, e, "wrap")
+            if source is not None and source.group in _TIMES and t.group not in _TIMES:
+                return self.time_conversion(e, source, t, tree.Name(e.start, e.start, ""))
             if source is not None and t.group in ("time", "date", "tod", "dt") and source.group != t.group:
                 scale = 1 if t.long else (1_000_000_000 if t.group in ("date", "dt") else 1_000_000)
                 return typed.Const(t, e.start, int(e.value) * scale)
             return typed.Const(t, e.start, constants.normal(e.value, t))
         if e.type.base is t:
             return e
+        own = elementary(e.type)
+        if own is not None and (own.group in _TIMES) != (t.group in _TIMES) and not (own.long or t is LINT):
+            return self.time_conversion(e, own, t, tree.Name(e.start, e.start, ""))
         return typed.Convert(t, e.start, e, "wrap")

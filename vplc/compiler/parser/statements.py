@@ -105,6 +105,7 @@ class StatementParser(ExpressionParser):
             try:
                 self.statement(out)
             except SyntaxProblemError:
+                self.depth = depth + 1
                 self.skip_to(SYNC_STATEMENT)
                 if self.at == here:
                     self.advance()

@@ -165,6 +165,7 @@ class TypeParser(StatementParser):
         """`a, b AT %QX0.0 : type := value;`"""
         if self.accept(";"):
             return
+        depth = self.depth
         try:
             names: list[tuple[str, int, int, str]] = []
             pragmas = self.take_pragmas()
@@ -209,6 +210,7 @@ class TypeParser(StatementParser):
             for name, start, end, address in names:
                 out.append(tree.VarDecl(start, end, name, ref, init, address, edge, pragmas))
         except SyntaxProblemError:
+            self.depth = depth
             here = self.at
             self.skip_to(SYNC_DECLARATION)
             if self.at == here and self.kind not in SYNC_DECLARATION:
