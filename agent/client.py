@@ -306,6 +306,10 @@ class Channel:
         what = f"{found.detail or found.title} (HTTP {status})" if found else f"HTTP {status}: {said}".rstrip(": ")
         if status in (401, 403):
             what = f"the orchestrator refuses this node: {what}"
+            if not remedy and self._not_after is not None:
+                remedy = (
+                    "was another machine enrolled as this node? to take it back, enrol again; workloads go on"
+                )
             return TrustError(what, kind="forbidden", where=self.where, remedy=remedy)
         if 400 <= status < 500 and status not in (404, 408, 425, 429):
             what = f"the orchestrator refuses the request: {what}"

@@ -33,6 +33,7 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where the demo keeps everything")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGINT, _interrupt)  # a shell that starts it with `&` has it ignored
     with engine() as available:
         runtime = choose_runtime(options.runtime, available)
         stage = Stage(options.folder, runtime, version(), usual_ports=True, say=console.print)

@@ -137,10 +137,12 @@ def test_mistakes_get_a_sentence_not_a_traceback(centre: Stage, arguments: tuple
     assert words in text
 
 
-def test_a_listing_for_a_program_is_not_folded(centre: Stage) -> None:
-    code, text = centre.sluice("release", "list", check=False)
+def test_a_listing_for_a_program_is_not_folded(centre: Stage, tmp_path: Path) -> None:
+    code, text = centre.sluice("fleet", "diff", str(changed_fleet(tmp_path)), *centre.overrides(), check=False)
     assert code == 0
-    assert all(len(line.split()) > 3 for line in text.splitlines())
+    rows = [line for line in text.splitlines() if "restart" in line]
+    assert len(rows) == 2
+    assert all(row.rstrip().endswith("intervalMs 2000 -> 4000") for row in rows), text
 
 
 def test_an_orchestrator_that_does_not_answer_is_exit_3(centre: Stage) -> None:

@@ -237,6 +237,8 @@ def test_a_problem_document_is_told_in_its_words(far: OrchestratorFake, client: 
     error = sync_fails(client)
     assert error.what == "the orchestrator refuses this node: not this (HTTP 403)"
     assert error.remedy == "do that"
+    far.faults["/sync"] = fake.status(403, b'{"title":"Forbidden","status":403,"detail":"not allowed here"}')
+    assert "enrol again" in sync_fails(client).remedy
 
 
 def test_a_server_of_another_authority_is_refused(tmp_path: Path, identity: Identity) -> None:
