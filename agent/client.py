@@ -307,9 +307,7 @@ class Channel:
         if status in (401, 403):
             what = f"the orchestrator refuses this node: {what}"
             if not remedy and self._not_after is not None:
-                remedy = (
-                    "was another machine enrolled as this node? to take it back, enrol again; workloads go on"
-                )
+                remedy = "was another machine enrolled as this node? to take it back, enrol again; workloads go on"
             return TrustError(what, kind="forbidden", where=self.where, remedy=remedy)
         if 400 <= status < 500 and status not in (404, 408, 425, 429):
             what = f"the orchestrator refuses the request: {what}"
