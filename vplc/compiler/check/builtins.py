@@ -113,6 +113,8 @@ _STRING_UNITS = {
     "FIND": "FIND",
 }
 MAX_TEMP = 2048
+# CODESYS' names for the parameters of string functions.
+_ALIASES = {"STR": "IN", "STR1": "IN1", "STR2": "IN2", "SIZE": "L", "LEN": "L", "POS": "P"}
 
 
 class Builtins(Conversions, Calls):
@@ -168,6 +170,8 @@ class Builtins(Conversions, Calls):
                 upper = arg.name.upper()
                 if upper in ("EN", "ENO"):
                     continue
+                if upper not in names and self.codesys:
+                    upper = _ALIASES.get(upper, upper)
                 if upper not in names or arg.output:
                     self.error(
                         "E050", f"{name} has no parameter {arg.name}", arg.value, "its parameters: " + ", ".join(names)
@@ -197,7 +201,7 @@ class Builtins(Conversions, Calls):
             upper = a.name.upper()
             if (
                 a.name
-                and upper not in ("EN", "ENO", first)
+                and upper not in ("EN", "ENO", first, "STR1" if self.codesys else "", "STR2" if self.codesys else "")
                 and not (upper.startswith("IN") and (upper[2:].isdigit() or upper == "IN"))
             ):
                 self.error("E050", f"{name} has no parameter {a.name}", node, "its parameters: IN1, IN2, ...")

@@ -50,10 +50,25 @@ class Coercion(Resolver):
                 return folded
         result = self.implicit(e, target)
         if result is not None:
-            return result
+            return self.folded(result)
         place = f" for {what}" if what else ""
         self.error("E040", f"cannot use {type_name(e)} as {target.name}{place}", node, conversion_hint(source, target))
         return typed.Const(ERROR, node.start, 0)
+
+    def folded(self, e: typed.Expr) -> typed.Expr:
+        """A conversion of a constant as a constant."""
+        if not isinstance(e, typed.Convert) or not isinstance(e.operand, typed.Const) or e.mode != "wrap":
+            return e
+        source, target = elementary(e.operand.type), elementary(e.type)
+        value = e.operand.value
+        if source is None or target is None or isinstance(value, str):
+            return e
+        numbers = ("int", "uint", "bits", "bool", "real", "any_int", "any_real")
+        if source.group not in numbers or target.group not in numbers:
+            return e
+        if source.group in ("real", "any_real") and target.group not in ("real", "any_real"):
+            return e
+        return typed.Const(e.type, e.start, constants.normal(value, target))
 
     def constant_to(self, e: typed.Const, target: Type, node: tree.Expr) -> typed.Expr | None:
         """A constant in the type its context wants; None when the general rules must decide."""

@@ -374,6 +374,9 @@ class Expressions(Operators):
             if isinstance(plain, Variable):
                 return None
         found = self.lookup(text)
+        if found is None and self.codesys and "." in text and self.lookup(first) is None:
+            found = self.lookup(text.rpartition(".")[2])
+            text = text.rpartition(".")[2]
         if isinstance(found, NamedType):
             t = self.define(found)
             if isinstance(t, EnumType):
@@ -390,6 +393,15 @@ class Expressions(Operators):
                 return self.variable(inner, node)
             self.error("E032", f"{text} has no variable {node.name}", node)
             return self.bad(node)
+        if found is None and self.codesys and isinstance(base_node, tree.Name) and upper not in ("THIS", "SUPER"):
+            # The name of a global variable list or a library, which text files do not carry.
+            inner = self.program.scope.find(node.name.upper())
+            if isinstance(inner, Variable) and self.own_property(upper) is None:
+                return self.variable(inner, node)
+            if isinstance(inner, EnumValue):
+                return typed.Const(inner.type, node.start, inner.value)
+            if isinstance(inner, PouSymbol) and inner.kind == "PROGRAM" and inner.result_variable is not None:
+                return typed.VariablePlace(self.variable_type(inner.result_variable), node.start, inner.result_variable)
         return None
 
     @property

@@ -176,6 +176,10 @@ class Resolver(CheckerBase):
     def _named(self, ref: tree.NamedRef) -> Type:
         upper = ref.name.upper()
         found: Symbol | NamedType | None = self.lookup(ref.name)
+        if found is None and self.codesys and "." in upper:
+            # A library's name before the type's: text files do not carry libraries.
+            upper = upper.rpartition(".")[2]
+            found = self.lookup(upper)
         if found is None:
             plain = ELEMENTARY.get(_NATIVE.get(upper, upper))
             if plain is not None:
