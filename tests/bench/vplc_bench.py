@@ -1,6 +1,5 @@
 """Measure the Structured Text compiler: six programs, their scan times, and plain C beside the rungs.
 
-`python tests/bench/vplc_bench.py` prints one JSON object per line: key, value, unit, goal, compared_to, ratio.
 The programs are generated here; each leaves a checksum that two optimisation levels must agree on. The figures
 of other compilers are those they reached on equivalent programs on another day: reference only.
 """
@@ -9,14 +8,18 @@ from __future__ import annotations
 
 import json
 import random
-import resource
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from ctypes import CDLL
 from pathlib import Path
+
+from tests.bench.figure import Figure
+
+PREFIXES = ("vplc_",)
 
 ROOT = Path(__file__).resolve().parents[2]
 # ns per scan of the better open compiler on an equivalent program, measured once on a 2-core VM.
@@ -265,22 +268,6 @@ int32_t run(int n) {{ for (int i = 0; i < n; i++) scan(); return chk; }}
 """
 
 
-def say(key: str, value: float, unit: str, goal: float | None, compared_to: str, ratio: float | None) -> None:
-    print(
-        json.dumps(
-            {
-                "key": key,
-                "value": round(value, 3),
-                "unit": unit,
-                "goal": goal,
-                "compared_to": compared_to,
-                "ratio": round(ratio, 3) if ratio is not None else None,
-            }
-        ),
-        flush=True,
-    )
-
-
 def bench(path: Path, scans: int, level: int = 2) -> dict[str, float]:
     command = [sys.executable, "-m", "vplc", "bench", str(path), "--scans", str(scans), "--json", "-O", str(level)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
@@ -307,7 +294,8 @@ def plain_c(folder: Path, scans: int) -> tuple[float, int] | None:
     return best, checksum
 
 
-def main() -> int:
+def figures() -> Iterator[Figure]:
+    """Scan times of all programs; for the rungs also compiling, and the ratio to plain C of the same run."""
     programs = {"pid": pid, "timers": timers, "window": window, "numbers": numbers, "motors": motors, "rungs": rungs}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -316,25 +304,37 @@ def main() -> int:
             path.write_text(make(), "utf-8")
             fast, slow = bench(path, SCANS[key]), bench(path, SCANS[key], level=0)
             if fast["chk"] != slow["chk"]:
-                print(f"{key}: optimised {fast['chk']}, plain {slow['chk']}", file=sys.stderr)
-                return 1
+                raise RuntimeError(f"{key}: optimised {fast['chk']}, plain {slow['chk']}")
             value = fast["ns_per_scan_best"]
-            say(f"vplc.{key}.scan", value, "ns", PEERS[key], "best open peer, earlier measurement", value / PEERS[key])
+            yield Figure(
+                key=f"vplc_{key}_scan",
+                value=value,
+                unit="ns",
+                goal=f"<= {PEERS[key]}",
+                compared_to="best open peer, measured earlier on an equivalent program",
+                ratio=value / PEERS[key],
+            )
             if key == "rungs":
-                cpu, peak = fast["compile_cpu_s"], fast["compile_peak_mb"]
-                say("vplc.rungs.compile_cpu", cpu, "s", 20.0, "goal", cpu / 20)
-                say("vplc.rungs.compile_peak", peak, "MB", 500.0, "goal", peak / 500)
-                beside = plain_c(folder, SCANS[key])
-                if beside is None:
-                    continue
-                c_ns, c_chk = beside
-                if c_chk != fast["chk"]:
-                    print(f"C computes {c_chk}, vplc {fast['chk']}", file=sys.stderr)
-                    return 1
-                say("vplc.rungs.against_c", value, "ns", 1.3 * c_ns, "plain C at -O2, same run", value / c_ns)
-    say("vplc.bench.peak", resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024, "MB", None, "", None)
-    return 0
+                yield from _rungs(folder, fast)
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def _rungs(folder: Path, fast: dict[str, float]) -> Iterator[Figure]:
+    cpu, peak, value = fast["compile_cpu_s"], fast["compile_peak_mb"], fast["ns_per_scan_best"]
+    yield Figure(key="vplc_rungs_compile_cpu", value=cpu, unit="s", goal="< 20", compared_to="20 s", ratio=cpu / 20)
+    yield Figure(
+        key="vplc_rungs_compile_peak", value=peak, unit="MB", goal="< 500", compared_to="500 MB", ratio=peak / 500
+    )
+    beside = plain_c(folder, SCANS["rungs"])
+    if beside is None:
+        return
+    c_ns, c_chk = beside
+    if c_chk != fast["chk"]:
+        raise RuntimeError(f"C computes {c_chk}, vplc {fast['chk']}")
+    yield Figure(
+        key="vplc_rungs_against_c",
+        value=value,
+        unit="ns",
+        goal=f"<= {1.3 * c_ns:.0f}",
+        compared_to="plain C at -O2, same run",
+        ratio=value / c_ns,
+    )
