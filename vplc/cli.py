@@ -12,7 +12,7 @@ from pathlib import Path
 
 from vplc.compiler.front import front, read_source
 from vplc.compiler.model import PROFILES
-from vplc.compiler.source import CompileError, Diagnostics, Source, Span, UnsupportedError, nearest
+from vplc.compiler.source import CompileError, Diagnostics, Source, UnsupportedError, nearest
 
 ERRORS = Path(__file__).resolve().parent / "errors"
 TARGETS = ("x86-64", "aarch64", "armv7", "riscv64")
@@ -101,26 +101,9 @@ def load(files: list[str], diagnostics: Diagnostics) -> list[Source]:
 
 def load_project(name: str, diagnostics: Diagnostics) -> Source:
     """A PLCopen XML file as Structured Text. What cannot be taken is an error when the program would differ."""
-    from vplc.plcopen import load as load_xml
+    from vplc.plcopen.read import read_project
 
-    empty = Source(name, "")
-    try:
-        imported = load_xml(Path(name))
-    except OSError as error:
-        diagnostics.error("E081", f"cannot read {name}: {error.strerror or error}", Span(empty, 0, 0))
-        return empty
-    source = Source(name, imported.st_text)
-    for problem in imported.problems:
-        diagnostics.error(
-            "E091", f"line {problem.line}: {problem.what}", Span(empty, problem.line, problem.line), problem.remedy
-        )
-    for entry in imported.not_taken:
-        where = Span(Source(f"{name}#{entry.place.line}", ""), 0, 0)
-        if entry.logic:
-            diagnostics.error("E092", f"not taken from the XML: {entry.place}: {entry.why}", where)
-        else:
-            diagnostics.warn("W092", f"not taken from the XML: {entry.place}: {entry.why}", where)
-    return source
+    return read_project(name, diagnostics)
 
 
 def report(diagnostics: Diagnostics, as_json: bool) -> None:
