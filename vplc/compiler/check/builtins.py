@@ -11,10 +11,10 @@ from collections.abc import Callable
 
 from vplc.compiler import tree, typed
 from vplc.compiler.check import constants
+from vplc.compiler.check.arguments import NAMES
 from vplc.compiler.check.base import elementary, is_literal, is_numeric, type_name
-from vplc.compiler.check.calls import Calls
-from vplc.compiler.check.conversions import ConversionName, Conversions
-from vplc.compiler.symbols import PouSymbol, Variable
+from vplc.compiler.check.conversions import ConversionName
+from vplc.compiler.check.memory import MemoryFunctions
 from vplc.compiler.types import (
     ANY_INT,
     ANY_REAL,
@@ -22,23 +22,16 @@ from vplc.compiler.types import (
     BYTE,
     DINT,
     ERROR,
-    INT,
     LINT,
     LREAL,
     LTIME,
     LWORD,
     REAL,
     TIME,
-    UDINT,
-    VOID,
-    ArrayType,
     BlockType,
     Elementary,
-    PointerType,
-    StringType,
     StructType,
     Type,
-    same,
 )
 
 _MATH = ("SQRT", "LN", "LOG", "EXP", "SIN", "COS", "TAN", "ASIN", "ACOS", "ATAN")
@@ -61,32 +54,6 @@ _OPERATORS = {
 }
 _NARY = frozenset({"ADD", "MUL", "AND", "OR", "XOR"})
 _CHAIN = frozenset({"GT", "GE", "EQ", "LE", "LT"})
-_NAMES: dict[str, tuple[str, ...]] = {
-    "SHL": ("IN", "N"),
-    "SHR": ("IN", "N"),
-    "ROL": ("IN", "N"),
-    "ROR": ("IN", "N"),
-    "LIMIT": ("MN", "IN", "MX"),
-    "SEL": ("G", "IN0", "IN1"),
-    "LEN": ("IN",),
-    "LEFT": ("IN", "L"),
-    "RIGHT": ("IN", "L"),
-    "MID": ("IN", "L", "P"),
-    "INSERT": ("IN1", "IN2", "P"),
-    "DELETE": ("IN", "L", "P"),
-    "REPLACE": ("IN1", "IN2", "L", "P"),
-    "FIND": ("IN1", "IN2"),
-    "ATAN2": ("Y", "X"),
-    "EXPT": ("IN1", "IN2"),
-    "MOVE": ("IN",),
-    "NOT": ("IN",),
-    "ABS": ("IN",),
-    "TRUNC": ("IN",),
-    "SUB": ("IN1", "IN2"),
-    "DIV": ("IN1", "IN2"),
-    "MOD": ("IN1", "IN2"),
-    "NE": ("IN1", "IN2"),
-}
 _TIME_FUNCTIONS: dict[str, tuple[str, str, str]] = {}
 for _p in ("", "L"):
     _TIME_FUNCTIONS[f"ADD_{_p}TIME"] = (f"{_p}TIME", "+", f"{_p}TIME")
@@ -112,12 +79,9 @@ _STRING_UNITS = {
     "REPLACE": "REPLACE",
     "FIND": "FIND",
 }
-MAX_TEMP = 2048
-# CODESYS' names for the parameters of string functions.
-_ALIASES = {"STR": "IN", "STR1": "IN1", "STR2": "IN2", "SIZE": "L", "LEN": "L", "POS": "P"}
 
 
-class Builtins(Conversions, Calls):
+class Builtins(MemoryFunctions):
     _table: dict[str, Callable[[tree.Call, Type | None], typed.Expr]]
 
     def intrinsic_names(self) -> list[str]:
@@ -157,88 +121,6 @@ class Builtins(Conversions, Calls):
             return self.bad(node)
         return self.convert_call(conversion, args[0], node, want)
 
-    # -- arguments -----------------------------------------------------------------------------------
-
-    def take(self, node: tree.Call, name: str, names: tuple[str, ...], least: int = -1) -> list[tree.Expr] | None:
-        """The argument expressions in formal order; wrong counts and names are reported."""
-        found: dict[str, tree.Expr] = {}
-        position = 0
-        for arg in node.args:
-            if arg.value is None:
-                continue
-            if arg.name:
-                upper = arg.name.upper()
-                if upper in ("EN", "ENO"):
-                    continue
-                if upper not in names and self.codesys:
-                    upper = _ALIASES.get(upper, upper)
-                if upper not in names or arg.output:
-                    self.error(
-                        "E050", f"{name} has no parameter {arg.name}", arg.value, "its parameters: " + ", ".join(names)
-                    )
-                    return None
-                found[upper] = arg.value
-            else:
-                if position >= len(names):
-                    self.error("E051", f"{name} takes {len(names)} arguments, {len(node.args)} given", node)
-                    return None
-                found[names[position]] = arg.value
-                position += 1
-        needed = names if least < 0 else names[:least]
-        missing = [n for n in needed if n not in found]
-        if missing:
-            self.error("E051", f"{name} lacks its argument {missing[0]}", node, "its parameters: " + ", ".join(names))
-            return None
-        return [found[n] for n in names if n in found]
-
-    def take_all(self, node: tree.Call, name: str, least: int, first: str = "") -> list[tree.Expr] | None:
-        """The arguments of an extensible function: IN1, IN2, ... or IN0, IN1, ... in order."""
-        out = [a.value for a in node.args if a.value is not None and a.name.upper() not in ("EN", "ENO")]
-        if len(out) < least:
-            self.error("E051", f"{name} takes at least {least} arguments, {len(out)} given", node)
-            return None
-        for a in node.args:
-            upper = a.name.upper()
-            if (
-                a.name
-                and upper not in ("EN", "ENO", first, "STR1" if self.codesys else "", "STR2" if self.codesys else "")
-                and not (upper.startswith("IN") and (upper[2:].isdigit() or upper == "IN"))
-            ):
-                self.error("E050", f"{name} has no parameter {a.name}", node, "its parameters: IN1, IN2, ...")
-                return None
-        return out
-
-    def values(self, nodes: list[tree.Expr], want: Type | None = None) -> list[typed.Expr] | None:
-        out = [self.expr(n, want) for n in nodes]
-        return None if any(e.type is ERROR for e in out) else out
-
-    def join(self, values: list[typed.Expr], node: tree.Call, name: str) -> tuple[list[typed.Expr], Type] | None:
-        """All values in one common type."""
-        first = values[0]
-        if all(isinstance(v.type, StringType) for v in values):
-            wide = any(isinstance(v.type, StringType) and v.type.wide for v in values if not isinstance(v, typed.Const))
-            length = max(v.type.length for v in values if isinstance(v.type, StringType))
-            return values, StringType(length, wide)
-        joined = first
-        for value in values[1:]:
-            if same(joined.type, value.type):
-                continue
-            both = self.unify(joined, value)
-            if both is None:
-                self.error("E041", f"{name} does not work on {type_name(joined)} and {type_name(value)} together", node)
-                return None
-            joined = both[0] if not isinstance(joined, typed.Const) or isinstance(both[0], typed.Const) else both[1]
-        joined = self.settle(joined)
-        out: list[typed.Expr] = []
-        for value in values:
-            if same(joined.type, value.type):
-                out.append(value)
-                continue
-            both = self.unify(value, joined)
-            assert both is not None
-            out.append(self._as(value, both[2]) if isinstance(both[2], Elementary) else value)
-        return out, joined.type
-
     # -- numbers -------------------------------------------------------------------------------------
 
     def operator_call(self, name: str, node: tree.Call) -> typed.Expr:
@@ -246,7 +128,7 @@ class Builtins(Conversions, Calls):
         if name in _NARY or name in _CHAIN:
             nodes = self.take_all(node, name, 2)
         else:
-            nodes = self.take(node, name, _NAMES[name])
+            nodes = self.take(node, name, NAMES[name])
         values = self.values(nodes) if nodes is not None else None
         if values is None or nodes is None:
             return self.bad(node)
@@ -286,21 +168,6 @@ class Builtins(Conversions, Calls):
         if self.lenient and t.group == "int" and t.size < 4:
             return typed.Intrinsic(DINT, node.start, "ABS", [self._as(e, DINT)])
         return typed.Intrinsic(t, node.start, "ABS", [e])
-
-    def real_argument(self, e: typed.Expr, name: str, node: tree.Expr) -> typed.Expr | None:
-        t = elementary(e.type)
-        if t is None or not is_numeric(t):
-            if t is not None and self.lenient and t.is_bits:
-                return self._as(e, LREAL if t.size >= 4 else REAL)
-            self.error("E041", f"{name} does not work on {type_name(e)}", node)
-            return None
-        if t.group == "real":
-            return e
-        if t is ANY_REAL:
-            return self._as(e, LREAL)
-        if t is ANY_INT or t.size >= 4:
-            return self._as(e, LREAL)
-        return self._as(e, REAL)
 
     def math_call(self, name: str, node: tree.Call) -> typed.Expr:
         args = self.take(node, name, ("IN",))
@@ -377,7 +244,7 @@ class Builtins(Conversions, Calls):
         return self._extreme("MIN", node, want)
 
     def fn_LIMIT(self, node: tree.Call, want: Type | None) -> typed.Expr:  # noqa: N802
-        args = self.take(node, "LIMIT", _NAMES["LIMIT"])
+        args = self.take(node, "LIMIT", NAMES["LIMIT"])
         values = self.values(args, want) if args else None
         if values is None:
             return self.bad(node)
@@ -390,7 +257,7 @@ class Builtins(Conversions, Calls):
         return typed.Intrinsic(t, node.start, "MIN", [inner, high])
 
     def fn_SEL(self, node: tree.Call, want: Type | None) -> typed.Expr:  # noqa: N802
-        args = self.take(node, "SEL", _NAMES["SEL"])
+        args = self.take(node, "SEL", NAMES["SEL"])
         if args is None:
             return self.bad(node)
         selector = self.coerce(self.expr(args[0]), BOOL, args[0])
@@ -462,141 +329,6 @@ class Builtins(Conversions, Calls):
     def fn_ROR(self, node: tree.Call, want: Type | None) -> typed.Expr:  # noqa: N802
         return self._shift("ROR", node, want)
 
-    # -- strings -------------------------------------------------------------------------------------
-
-    def library(self, name: str) -> PouSymbol:
-        found = self.library_scope.names[name]
-        assert isinstance(found, PouSymbol)
-        if self.pou is not None:
-            self.pou.calls.add(found)
-        return found
-
-    def string_args(
-        self, node: tree.Call, name: str, names: tuple[str, ...], strings: int
-    ) -> tuple[list[typed.Expr], bool] | None:
-        args = self.take(node, name, names)
-        values = self.values(args) if args else None
-        if values is None or args is None:
-            return None
-        wide = any(isinstance(v.type, StringType) and v.type.wide for v in values)
-        for i, value in enumerate(values):
-            if i < strings:
-                e = elementary(value.type)
-                if e is not None and e.group == "char":
-                    value = typed.Intrinsic(StringType(1, e.size == 2), value.start, "CHAR_TO_STRING", [value])
-                    values[i] = value
-                if not isinstance(value.type, StringType):
-                    self.error("E041", f"{name} takes a string, not {type_name(value)}", args[i])
-                    return None
-                if value.type.wide != wide:
-                    if isinstance(value, typed.Const):
-                        values[i] = typed.Const(StringType(value.type.length, wide), value.start, value.value)
-                    else:
-                        self.error("E041", f"{name} does not mix STRING and WSTRING", args[i], "STRING_TO_WSTRING(...)")
-                        return None
-            else:
-                e = elementary(value.type)
-                if e is None or not (e.is_integer or (self.lenient and e.is_bits)):
-                    self.error("E041", f"{name} counts with integers, not {type_name(value)}", args[i])
-                    return None
-                values[i] = self._as(value, LINT)
-        return values, wide
-
-    def _string_function(
-        self, name: str, node: tree.Call, strings: int, length: Callable[[list[int]], int]
-    ) -> typed.Expr:
-        got = self.string_args(node, name, _NAMES[name], strings)
-        if got is None:
-            return self.bad(node)
-        values, wide = got
-        sizes = [v.type.length for v in values if isinstance(v.type, StringType)]
-        t = StringType(min(length(sizes), MAX_TEMP), wide)
-        return self.string_call(name, values, t, node)
-
-    def string_call(self, name: str, values: list[typed.Expr], t: StringType, node: tree.Expr) -> typed.Expr:
-        function = self.library(f"__{'W' if t.wide else ''}{name}")
-        args = [typed.StringPointer(LWORD, v.start, v) if isinstance(v.type, StringType) else v for v in values]
-        return typed.StringCall(t, node.start, function, args)
-
-    def string_number(self, name: str, values: list[typed.Expr], wide: bool, node: tree.Expr) -> typed.Expr:
-        function = self.library(f"__{'W' if wide else ''}{name}")
-        args: list[typed.Expr | None] = [
-            typed.StringPointer(LWORD, v.start, v) if isinstance(v.type, StringType) else v for v in values
-        ]
-        assert function.result is not None
-        return typed.Call(function.result, node.start, function, args, [])
-
-    def fn_LEN(self, node: tree.Call, want: Type | None) -> typed.Expr:  # noqa: N802
-        got = self.string_args(node, "LEN", ("IN",), 1)
-        if got is None:
-            return self.bad(node)
-        value = got[0][0]
-        if isinstance(value, typed.Const):
-            return typed.Const(INT, node.start, len(str(value.value)))
-        return typed.Convert(INT, node.start, self.string_number("LEN", got[0], got[1], node), "wrap")
-
-    def fn_FIND(self, node: tree.Call, want: Type | None) -> typed.Expr:  # noqa: N802
-        got = self.string_args(node, "FIND", _NAMES["FIND"], 2)
-        if got is None:
-            return self.bad(node)
-        return typed.Convert(INT, node.start, self.string_number("FIND", got[0], got[1], node), "wrap")
-
-    def fn_LEFT(self, node: tree.Call, want: Type | None) -> typed.Expr:  # noqa: N802
-        return self._string_function("LEFT", node, 1, lambda s: s[0])
-
-    def fn_RIGHT(self, node: tree.Call, want: Type | None) -> typed.Expr:  # noqa: N802
-        return self._string_function("RIGHT", node, 1, lambda s: s[0])
-
-    def fn_MID(self, node: tree.Call, want: Type | None) -> typed.Expr:  # noqa: N802
-        return self._string_function("MID", node, 1, lambda s: s[0])
-
-    def fn_DELETE(self, node: tree.Call, want: Type | None) -> typed.Expr:  # noqa: N802
-        return self._string_function("DELETE", node, 1, lambda s: s[0])
-
-    def fn_INSERT(self, node: tree.Call, want: Type | None) -> typed.Expr:  # noqa: N802
-        return self._string_function("INSERT", node, 2, sum)
-
-    def fn_REPLACE(self, node: tree.Call, want: Type | None) -> typed.Expr:  # noqa: N802
-        return self._string_function("REPLACE", node, 2, sum)
-
-    def fn_CONCAT(self, node: tree.Call, want: Type | None) -> typed.Expr:  # noqa: N802
-        nodes = self.take_all(node, "CONCAT", 1, "STR1" if self.codesys else "")
-        values = self.values(nodes) if nodes else None
-        if values is None or nodes is None:
-            return self.bad(node)
-        result: typed.Expr | None = None
-        wide = any(isinstance(v.type, StringType) and v.type.wide for v in values if not isinstance(v, typed.Const))
-        for value, one in zip(values, nodes, strict=True):
-            e = elementary(value.type)
-            if e is not None and e.group == "char":
-                value = typed.Intrinsic(StringType(1, e.size == 2), value.start, "CHAR_TO_STRING", [value])
-                wide = wide or e.size == 2
-            if not isinstance(value.type, StringType):
-                self.error("E041", f"CONCAT takes strings, not {type_name(value)}", one)
-                return self.bad(node)
-            if isinstance(value, typed.Const):
-                value = typed.Const(StringType(len(str(value.value)), wide), value.start, value.value)
-            elif isinstance(value.type, StringType) and value.type.wide != wide:
-                self.error("E041", "CONCAT does not mix STRING and WSTRING", one, "STRING_TO_WSTRING(...)")
-                return self.bad(node)
-            if result is None:
-                result = value
-            else:
-                assert isinstance(result.type, StringType)
-                assert isinstance(value.type, StringType)
-                t = StringType(min(result.type.length + value.type.length, MAX_TEMP), wide)
-                result = self.string_call("CONCAT", [result, value], t, node)
-        assert result is not None
-        return result
-
-    def _case_function(self, name: str, node: tree.Call) -> typed.Expr:
-        got = self.string_args(node, name, ("IN",), 1)
-        if got is None:
-            return self.bad(node)
-        t = got[0][0].type
-        assert isinstance(t, StringType)
-        return self.string_call(name, got[0], StringType(t.length, t.wide), node)
-
     # -- time ----------------------------------------------------------------------------------------
 
     def time_call(self, name: str, node: tree.Call) -> typed.Expr:
@@ -619,176 +351,6 @@ class Builtins(Conversions, Calls):
 
     def fn_SCAN_TIME(self, node: tree.Call, want: Type | None) -> typed.Expr:  # noqa: N802
         return typed.Intrinsic(LTIME, node.start, "SCAN_TIME", [])
-
-    # -- memory --------------------------------------------------------------------------------------
-
-    def fn_SIZEOF(self, node: tree.Call, want: Type | None) -> typed.Expr:  # noqa: N802
-        args = self.take(node, "SIZEOF", ("IN",))
-        if args is None:
-            return self.bad(node)
-        if isinstance(args[0], tree.Name) and self.own_member(args[0].name.upper()) is None:
-            found = self.lookup(args[0].name)
-            from vplc.compiler.check.resolve import NamedType
-            from vplc.compiler.types import ELEMENTARY
-
-            t: Type | None = None
-            if isinstance(found, NamedType):
-                t = self.define(found)
-            elif isinstance(found, PouSymbol) and found.type is not None:
-                t = found.type
-            elif found is None:
-                t = ELEMENTARY.get(args[0].name.upper())
-            if t is not None:
-                return typed.Intrinsic(UDINT, node.start, "SIZEOF", [typed.Const(t, node.start, 0)])
-        e = self.settle(self.expr(args[0]))
-        if e.type is ERROR:
-            return e
-        return typed.Intrinsic(UDINT, node.start, "SIZEOF", [typed.Const(e.type, node.start, 0)])
-
-    def fn_XSIZEOF(self, node: tree.Call, want: Type | None) -> typed.Expr:  # noqa: N802
-        return self.fn_SIZEOF(node, want)
-
-    def fn_ADR(self, node: tree.Call, want: Type | None) -> typed.Expr:  # noqa: N802
-        args = self.take(node, "ADR", ("IN",))
-        if args is None:
-            return self.bad(node)
-        if not self.lenient and not (isinstance(want, PointerType) and want.kind == "POINTER"):
-            self.warn("W004", "ADR belongs to the codesys profile", node, "REF(...) is the standard's way")
-        place = self.expr(args[0])
-        if place.type is ERROR:
-            return place
-        if isinstance(place.type, StringType) and isinstance(place, typed.Const):
-            text = Variable(
-                f"__text{len(self.program.statics)}",
-                place.type,
-                "local",
-                None,
-                self.pou,
-                self.source,
-                storage="static",
-                init=place.value,
-                init_done=True,
-            )
-            self.program.statics.append(text)
-            value = typed.VariablePlace(place.type, node.start, text)
-            return typed.AddressOf(PointerType("POINTER", place.type), node.start, value)
-        if not isinstance(place, typed.Place) or isinstance(place, (typed.BitPlace, typed.PropertyPlace)):
-            if isinstance(place, typed.BitPlace):
-                place = place.base
-            else:
-                self.error("E053", "ADR takes a variable", node)
-                return self.bad(node)
-        self.take_address(place)
-        return typed.AddressOf(PointerType("POINTER", place.type), node.start, place)
-
-    def fn_ADRINST(self, node: tree.Call, want: Type | None) -> typed.Expr:  # noqa: N802
-        return self.this(node, "THIS")
-
-    def fn_REF(self, node: tree.Call, want: Type | None) -> typed.Expr:  # noqa: N802
-        args = self.take(node, "REF", ("IN",))
-        if args is None:
-            return self.bad(node)
-        place = self.expr(args[0])
-        if place.type is ERROR:
-            return place
-        if not isinstance(place, typed.Place) or isinstance(
-            place, (typed.BitPlace, typed.PropertyPlace, typed.CharPlace)
-        ):
-            self.error("E053", "REF takes a variable", node)
-            return self.bad(node)
-        if (
-            isinstance(place, typed.VariablePlace)
-            and (
-                place.variable.kind == "temp"
-                or (
-                    self.pou is not None
-                    and self.pou.kind in ("FUNCTION", "METHOD")
-                    and place.variable.owner is self.pou
-                    and place.variable.kind != "inout"
-                )
-            )
-            and not self.lenient
-        ):
-            self.error("E053", f"{place.variable.name} is gone after the call: no reference may outlive it", node)
-        self.take_address(place)
-        return typed.AddressOf(PointerType("REF_TO", place.type), node.start, place)
-
-    def fn___ISVALIDREF(self, node: tree.Call, want: Type | None) -> typed.Expr:  # noqa: N802
-        args = self.take(node, "__ISVALIDREF", ("IN",))
-        if args is None:
-            return self.bad(node)
-        e = self.raw(args[0])
-        from vplc.compiler.types import ULINT
-
-        value = typed.Convert(ULINT, node.start, e, "same")
-        return typed.Compare(BOOL, node.start, "<>", value, typed.Const(ULINT, node.start, 0))
-
-    def fn___QUERYINTERFACE(self, node: tree.Call, want: Type | None) -> typed.Expr:  # noqa: N802
-        self.error("E014", "__QUERYINTERFACE is not supported", node)
-        return self.bad(node)
-
-    def fn___C_FORMAT(self, node: tree.Call, want: Type | None) -> typed.Expr:  # noqa: N802
-        values = self.values([a.value for a in node.args if a.value is not None]) or []
-        return typed.Intrinsic(
-            DINT, node.start, "C_FORMAT", [values[0], *(self._as(v, LINT) for v in values[1:3]), values[3]]
-        )
-
-    def fn___C_PARSE(self, node: tree.Call, want: Type | None) -> typed.Expr:  # noqa: N802
-        values = self.values([a.value for a in node.args if a.value is not None]) or []
-        return typed.Intrinsic(LREAL, node.start, "C_PARSE", values)
-
-    def fn_IS_VALID(self, node: tree.Call, want: Type | None) -> typed.Expr:  # noqa: N802
-        args = self.take(node, "IS_VALID", ("IN",))
-        if args is None:
-            return self.bad(node)
-        x = self.real_argument(self.settle(self.expr(args[0])), "IS_VALID", node)
-        return self.bad(node) if x is None else typed.Intrinsic(BOOL, node.start, "IS_VALID", [x])
-
-    def _bound(self, name: str, node: tree.Call) -> typed.Expr:
-        args = self.take(node, name, ("ARR", "DIM"))
-        if args is None:
-            return self.bad(node)
-        array = self.expr(args[0])
-        dim = self.constant_int(args[1])
-        t = array.type
-        if dim is None or t is ERROR:
-            return self.bad(node)
-        ranks = len(t.dims) or t.stars if isinstance(t, ArrayType) else 0
-        if not isinstance(t, ArrayType) or not 1 <= dim <= ranks:
-            self.error("E046", f"{name} takes an array and one of its dimensions, counted from 1", node)
-            return self.bad(node)
-        if t.dims:
-            return typed.Const(DINT, node.start, t.dims[dim - 1][0 if name == "LOWER_BOUND" else 1])
-        return typed.Intrinsic(DINT, node.start, name, [array, typed.Const(DINT, node.start, dim - 1)])
-
-    def fn_LOWER_BOUND(self, node: tree.Call, want: Type | None) -> typed.Expr:  # noqa: N802
-        return self._bound("LOWER_BOUND", node)
-
-    def fn_UPPER_BOUND(self, node: tree.Call, want: Type | None) -> typed.Expr:  # noqa: N802
-        return self._bound("UPPER_BOUND", node)
-
-    def _endian(self, name: str, node: tree.Call, swap: bool) -> typed.Expr:
-        args = self.take(node, name, ("IN",))
-        if args is None:
-            return self.bad(node)
-        e = self.settle(self.expr(args[0]))
-        t = elementary(e.type)
-        if t is None or t is VOID:
-            self.error("E041", f"{name} takes an elementary value", node)
-            return self.bad(node)
-        return typed.Intrinsic(t, node.start, "BSWAP", [e]) if swap and t.size > 1 else e
-
-    def fn_TO_BIG_ENDIAN(self, node: tree.Call, want: Type | None) -> typed.Expr:  # noqa: N802
-        return self._endian("TO_BIG_ENDIAN", node, True)
-
-    def fn_TO_LITTLE_ENDIAN(self, node: tree.Call, want: Type | None) -> typed.Expr:  # noqa: N802
-        return self._endian("TO_LITTLE_ENDIAN", node, False)
-
-    def fn_FROM_BIG_ENDIAN(self, node: tree.Call, want: Type | None) -> typed.Expr:  # noqa: N802
-        return self._endian("FROM_BIG_ENDIAN", node, True)
-
-    def fn_FROM_LITTLE_ENDIAN(self, node: tree.Call, want: Type | None) -> typed.Expr:  # noqa: N802
-        return self._endian("FROM_LITTLE_ENDIAN", node, False)
 
 
 def _evaluate(name: str, x: float) -> float | None:

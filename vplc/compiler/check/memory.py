@@ -1,0 +1,191 @@
+"""Functions about memory: addresses, sizes, bounds, byte order."""
+
+from __future__ import annotations
+
+from vplc.compiler import tree, typed
+from vplc.compiler.check.base import elementary
+from vplc.compiler.check.strings import StringFunctions
+from vplc.compiler.symbols import PouSymbol, Variable
+from vplc.compiler.types import (
+    BOOL,
+    DINT,
+    ERROR,
+    LINT,
+    LREAL,
+    UDINT,
+    VOID,
+    ArrayType,
+    PointerType,
+    StringType,
+    Type,
+)
+
+
+class MemoryFunctions(StringFunctions):
+    def fn_SIZEOF(self, node: tree.Call, want: Type | None) -> typed.Expr:  # noqa: N802
+        args = self.take(node, "SIZEOF", ("IN",))
+        if args is None:
+            return self.bad(node)
+        if isinstance(args[0], tree.Name) and self.own_member(args[0].name.upper()) is None:
+            found = self.lookup(args[0].name)
+            from vplc.compiler.check.resolve import NamedType
+            from vplc.compiler.types import ELEMENTARY
+
+            t: Type | None = None
+            if isinstance(found, NamedType):
+                t = self.define(found)
+            elif isinstance(found, PouSymbol) and found.type is not None:
+                t = found.type
+            elif found is None:
+                t = ELEMENTARY.get(args[0].name.upper())
+            if t is not None:
+                return typed.Intrinsic(UDINT, node.start, "SIZEOF", [typed.Const(t, node.start, 0)])
+        e = self.settle(self.expr(args[0]))
+        if e.type is ERROR:
+            return e
+        return typed.Intrinsic(UDINT, node.start, "SIZEOF", [typed.Const(e.type, node.start, 0)])
+
+    def fn_XSIZEOF(self, node: tree.Call, want: Type | None) -> typed.Expr:  # noqa: N802
+        return self.fn_SIZEOF(node, want)
+
+    def fn_ADR(self, node: tree.Call, want: Type | None) -> typed.Expr:  # noqa: N802
+        args = self.take(node, "ADR", ("IN",))
+        if args is None:
+            return self.bad(node)
+        if not self.lenient and not (isinstance(want, PointerType) and want.kind == "POINTER"):
+            self.warn("W004", "ADR belongs to the codesys profile", node, "REF(...) is the standard's way")
+        place = self.expr(args[0])
+        if place.type is ERROR:
+            return place
+        if isinstance(place.type, StringType) and isinstance(place, typed.Const):
+            text = Variable(
+                f"__text{len(self.program.statics)}",
+                place.type,
+                "local",
+                None,
+                self.pou,
+                self.source,
+                storage="static",
+                init=place.value,
+                init_done=True,
+            )
+            self.program.statics.append(text)
+            value = typed.VariablePlace(place.type, node.start, text)
+            return typed.AddressOf(PointerType("POINTER", place.type), node.start, value)
+        if not isinstance(place, typed.Place) or isinstance(place, (typed.BitPlace, typed.PropertyPlace)):
+            if isinstance(place, typed.BitPlace):
+                place = place.base
+            else:
+                self.error("E053", "ADR takes a variable", node)
+                return self.bad(node)
+        self.take_address(place)
+        return typed.AddressOf(PointerType("POINTER", place.type), node.start, place)
+
+    def fn_ADRINST(self, node: tree.Call, want: Type | None) -> typed.Expr:  # noqa: N802
+        return self.this(node, "THIS")
+
+    def fn_REF(self, node: tree.Call, want: Type | None) -> typed.Expr:  # noqa: N802
+        args = self.take(node, "REF", ("IN",))
+        if args is None:
+            return self.bad(node)
+        place = self.expr(args[0])
+        if place.type is ERROR:
+            return place
+        if not isinstance(place, typed.Place) or isinstance(
+            place, (typed.BitPlace, typed.PropertyPlace, typed.CharPlace)
+        ):
+            self.error("E053", "REF takes a variable", node)
+            return self.bad(node)
+        if (
+            isinstance(place, typed.VariablePlace)
+            and (
+                place.variable.kind == "temp"
+                or (
+                    self.pou is not None
+                    and self.pou.kind in ("FUNCTION", "METHOD")
+                    and place.variable.owner is self.pou
+                    and place.variable.kind != "inout"
+                )
+            )
+            and not self.lenient
+        ):
+            self.error("E053", f"{place.variable.name} is gone after the call: no reference may outlive it", node)
+        self.take_address(place)
+        return typed.AddressOf(PointerType("REF_TO", place.type), node.start, place)
+
+    def fn___ISVALIDREF(self, node: tree.Call, want: Type | None) -> typed.Expr:  # noqa: N802
+        args = self.take(node, "__ISVALIDREF", ("IN",))
+        if args is None:
+            return self.bad(node)
+        e = self.raw(args[0])
+        from vplc.compiler.types import ULINT
+
+        value = typed.Convert(ULINT, node.start, e, "same")
+        return typed.Compare(BOOL, node.start, "<>", value, typed.Const(ULINT, node.start, 0))
+
+    def fn___QUERYINTERFACE(self, node: tree.Call, want: Type | None) -> typed.Expr:  # noqa: N802
+        self.error("E014", "__QUERYINTERFACE is not supported", node)
+        return self.bad(node)
+
+    def fn___C_FORMAT(self, node: tree.Call, want: Type | None) -> typed.Expr:  # noqa: N802
+        values = self.values([a.value for a in node.args if a.value is not None]) or []
+        return typed.Intrinsic(
+            DINT, node.start, "C_FORMAT", [values[0], *(self._as(v, LINT) for v in values[1:3]), values[3]]
+        )
+
+    def fn___C_PARSE(self, node: tree.Call, want: Type | None) -> typed.Expr:  # noqa: N802
+        values = self.values([a.value for a in node.args if a.value is not None]) or []
+        return typed.Intrinsic(LREAL, node.start, "C_PARSE", values)
+
+    def fn_IS_VALID(self, node: tree.Call, want: Type | None) -> typed.Expr:  # noqa: N802
+        args = self.take(node, "IS_VALID", ("IN",))
+        if args is None:
+            return self.bad(node)
+        x = self.real_argument(self.settle(self.expr(args[0])), "IS_VALID", node)
+        return self.bad(node) if x is None else typed.Intrinsic(BOOL, node.start, "IS_VALID", [x])
+
+    def _bound(self, name: str, node: tree.Call) -> typed.Expr:
+        args = self.take(node, name, ("ARR", "DIM"))
+        if args is None:
+            return self.bad(node)
+        array = self.expr(args[0])
+        dim = self.constant_int(args[1])
+        t = array.type
+        if dim is None or t is ERROR:
+            return self.bad(node)
+        ranks = len(t.dims) or t.stars if isinstance(t, ArrayType) else 0
+        if not isinstance(t, ArrayType) or not 1 <= dim <= ranks:
+            self.error("E046", f"{name} takes an array and one of its dimensions, counted from 1", node)
+            return self.bad(node)
+        if t.dims:
+            return typed.Const(DINT, node.start, t.dims[dim - 1][0 if name == "LOWER_BOUND" else 1])
+        return typed.Intrinsic(DINT, node.start, name, [array, typed.Const(DINT, node.start, dim - 1)])
+
+    def fn_LOWER_BOUND(self, node: tree.Call, want: Type | None) -> typed.Expr:  # noqa: N802
+        return self._bound("LOWER_BOUND", node)
+
+    def fn_UPPER_BOUND(self, node: tree.Call, want: Type | None) -> typed.Expr:  # noqa: N802
+        return self._bound("UPPER_BOUND", node)
+
+    def _endian(self, name: str, node: tree.Call, swap: bool) -> typed.Expr:
+        args = self.take(node, name, ("IN",))
+        if args is None:
+            return self.bad(node)
+        e = self.settle(self.expr(args[0]))
+        t = elementary(e.type)
+        if t is None or t is VOID:
+            self.error("E041", f"{name} takes an elementary value", node)
+            return self.bad(node)
+        return typed.Intrinsic(t, node.start, "BSWAP", [e]) if swap and t.size > 1 else e
+
+    def fn_TO_BIG_ENDIAN(self, node: tree.Call, want: Type | None) -> typed.Expr:  # noqa: N802
+        return self._endian("TO_BIG_ENDIAN", node, True)
+
+    def fn_TO_LITTLE_ENDIAN(self, node: tree.Call, want: Type | None) -> typed.Expr:  # noqa: N802
+        return self._endian("TO_LITTLE_ENDIAN", node, False)
+
+    def fn_FROM_BIG_ENDIAN(self, node: tree.Call, want: Type | None) -> typed.Expr:  # noqa: N802
+        return self._endian("FROM_BIG_ENDIAN", node, True)
+
+    def fn_FROM_LITTLE_ENDIAN(self, node: tree.Call, want: Type | None) -> typed.Expr:  # noqa: N802
+        return self._endian("FROM_LITTLE_ENDIAN", node, False)
