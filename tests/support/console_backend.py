@@ -57,6 +57,17 @@ PRESS_TAGS: list[tuple[str, str, str, str, str, str, float | None, float | None,
     ("forming", "line-2", "feeder", "strip tension", "float", "N", 400, 900, 655, 90, 23),
     ("forming", "line-2", "feeder", "coil remaining", "float", "m", 50, None, 812, 40, 900),
 ]
+#: Sub-assemblies of a large press, in the ranges that its server declares.
+PARTS: list[tuple[str, str, str, float | None, float | None, float, float, float]] = [
+    ("Die", "Lower.Zone.Temperature", "°C", 0, 250, 69, 1.5, 300),
+    ("Die", "Strain", "µm/m", -500, 500, -0.4, 1.1, 31),
+    ("Ram", "Position", "mm", -5, 650, 320, 300, 7),
+    ("Ram", "Acceleration", "m/s²", -50, 50, 0, 22, 7),
+    ("Ram", "Tilt", "mm/m", -1, 1, 0.02, 0.03, 17),
+    ("Hydraulics", "Pressure", "bar", 0, 350, 221, 14, 7),
+    ("Hydraulics", "Leakage", "mm³/stroke", None, None, 0.004, 0.002, 90),
+    ("Drive", "Energy", "kWh", None, None, 12_345_678, 40, 900),
+]
 CITIES = [
     "hamburg",
     "leipzig",
@@ -99,6 +110,8 @@ class Scene:
     empty_site: str | None = None  # a site whose node has not enrolled
     values_hz: float = 2.0
     tags_extra: int = 0  # more tags at the press, for load
+    young: bool = False  # the trends begin two minutes ago
+    silent: frozenset[str] = frozenset()  # names of tags that have sent nothing for ten minutes
     rollout: str = "running"  # running | paused | failed | none
 
 
@@ -150,7 +163,7 @@ class Plants:
                 state="Failed", reason="ImagePull", since=rfc(now - 3900), detail=detail
             ), s.LinkState.ONLINE
         if many and 0.013 <= pick < 0.03:
-            detail = "Release 13 starts when the window opens at 22:00."
+            detail = "Generation 13 starts when the window opens at 22:00."
             return (
                 s.StateView(state="Waiting", reason="Window opens 22:00", since=rfc(now - 7000), detail=detail),
                 s.LinkState.ONLINE,
@@ -276,20 +289,9 @@ class Plants:
 
     def tags(self, name: str) -> list[tuple[Any, ...]]:
         extra = [
-            (
-                "forming",
-                "line-2",
-                f"zone-{i // 25 + 1}",
-                f"temperature {i % 25 + 1}",
-                "float",
-                "°C",
-                180,
-                220,
-                200,
-                6,
-                30 + i % 17,
-            )
+            ("forming", "line-2", "press-5", f"{group}.{part}{i // len(PARTS) + 1}", "float", *rest)
             for i in range(self.scene.tags_extra)
+            for group, part, *rest in [PARTS[i % len(PARTS)]]
         ]
         return (
             [*PUMP_TAGS, *PRESS_TAGS, *extra] if name == "hamburg" or self.scene.sites == 1 else [*PRESS_TAGS, *extra]
@@ -298,6 +300,8 @@ class Plants:
     def value(self, name: str, tag: tuple[Any, ...], at: float) -> s.ValueView:
         area, line, asset, label, kind, unit, low, high = tag[:8]
         bad = name in self.scene.broken and asset == "pump-1"
+        if label in self.scene.silent:
+            at -= 600
         if name in self.scene.offline:
             at -= 671
         number: float | None = None if bad else self.number(tag, at)
@@ -454,7 +458,7 @@ class Plants:
             started_at=rfc(now - 86_400),
             started_by="admin",
             ended_at=rfc(now - 86_000),
-            reason="First release for every site",
+            reason="First generation for every site",
             waves=[wave],
             sites_total=len(names),
             sites_passed=len(names),
@@ -472,7 +476,13 @@ class Plants:
         now = time.time()
         base = [
             ("info", "instance-started", "press", "runs version 1.4.2", None),
-            ("info", "rollout-started", "rollout 7", "to release 13: half-second publishing for the press", "admin"),
+            (
+                "info",
+                "rollout-started",
+                "rollout 7",
+                "generation 13 to 2 sites: half-second publishing for the press",
+                "admin",
+            ),
             ("warning", "device-unreachable", "pump-skid", "no answer from 10.10.2.14:502; its tags are bad", None),
             ("info", "device-back", "pump-skid", "answers again after 4 min", None),
             (
@@ -608,6 +618,8 @@ def build_app(plants: Plants, dist: Path = DIST) -> FastAPI:
     def sparklines(name: str, minutes: float = 10, points: int = 40) -> list[s.SparklineView]:
         now = time.time()
         times = [now - minutes * 60 * (1 - i / points) for i in range(points)]
+        if plants.scene.young:
+            times = [t for t in times if t > now - 120]
         return [
             s.SparklineView(
                 topic=plants.value(name, tag, now).topic,
@@ -684,38 +696,18 @@ def build_app(plants: Plants, dist: Path = DIST) -> FastAPI:
             else []
         )
 
-    @app.get(f"{api}/fleet")
-    def fleet(generation: int | None = None) -> s.FleetView:
-        site_names = plants.names()
-        document = {
-            "apiVersion": "sluice/v1",
-            "kind": "Fleet",
-            "metadata": {"name": "acme"},
-            "spec": {"enterprise": "acme"},
-        }
-        return s.FleetView(
-            generation=generation or (13 if site_names else 0),
+    @app.get(f"{api}/rollouts/preview")
+    def preview() -> s.RolloutPreview:
+        names = plants.names()
+        return s.RolloutPreview(
+            generation=13 if names else 0,
             applied_at=rfc(time.time() - 600),
             applied_by="admin",
             reason="Half-second publishing for the press",
-            enterprise="acme",
-            documents=[document] if site_names else [],
+            changes=plants.changes()[1:],
+            behind=names[1:],
+            ahead=[],
         )
-
-    @app.post(f"{api}/fleet/diff")
-    def diff(body: s.DocumentsRequest) -> s.FleetDiffView:
-        # Asked with what sites run now, against the newest: the other way round, as the orchestrator answers.
-        turned = [
-            c.model_copy(
-                update={
-                    "version_from": c.version_to,
-                    "version_to": c.version_from,
-                    "because": ["version 1.4.2 -> 1.4.1"],
-                }
-            )
-            for c in plants.changes()
-        ]
-        return s.FleetDiffView(generation=13, changes=turned, sites_added=[], sites_removed=[])
 
     @app.get(f"{api}/rollouts")
     def rollouts() -> list[s.RolloutView]:
@@ -758,15 +750,18 @@ def build_app(plants: Plants, dist: Path = DIST) -> FastAPI:
                 yield sse(
                     "values", s.LiveValues(site=name, values=[] if name == plants.scene.empty_site else all_values)
                 )
-            told = 0.0
+            told = whole = 0.0
             while not plants.scene.refuse_live:
                 await asyncio.sleep(1 / plants.scene.values_hz)
                 now = time.time()
                 for name in chosen:
                     if name in plants.scene.offline or name == plants.scene.empty_site:
                         continue
-                    moving = [t for t in plants.tags(name) if t[9] or t[4] == "int"]
+                    # Changed or not, every tag is heard of once a minute, as translators do it.
+                    every = now - whole > 60
+                    moving = [t for t in plants.tags(name) if every or t[9] or t[4] == "int"]
                     fresh = [v for v in (plants.value(name, t, now) for t in moving) if v.quality != "bad"]
+                    whole = now if every else whole
                     yield sse("values", s.LiveValues(site=name, values=fresh))
                 if now - told > 1:
                     told = now
@@ -795,6 +790,8 @@ def main() -> None:
     parser.add_argument("--broken", nargs="*", default=[])
     parser.add_argument("--empty-site")
     parser.add_argument("--rollout", default="running")
+    parser.add_argument("--young", action="store_true", help="the trends begin two minutes ago")
+    parser.add_argument("--silent", nargs="*", default=[], help="names of tags that send nothing")
     parser.add_argument("--setup", action="store_true", help="no password has been set yet")
     given = parser.parse_args()
     scene = Scene(
@@ -805,6 +802,8 @@ def main() -> None:
         broken=frozenset(given.broken),
         empty_site=given.empty_site,
         rollout=given.rollout,
+        young=given.young,
+        silent=frozenset(given.silent),
         password_set=not given.setup,
     )
     uvicorn.run(build_app(Plants(scene)), host="127.0.0.1", port=given.port, log_level="warning")

@@ -219,6 +219,78 @@ def test_bad_values_are_hatched_and_named_with_their_age(visit: Any, far: Any) -
     expect(good).not_to_have_class(re.compile("hatched"))
 
 
+def test_a_number_keeps_its_digits_while_it_moves_and_is_never_cut(visit: Any, far: Any) -> None:
+    far.scene.tags_extra = 16
+    far.scene.values_hz = 5
+    page = visit("/sites/hamburg?q=press-5", width=390).page
+    settled(page)
+    strain = page.locator("li", has=page.get_by_role("link", name="Strain1")).locator(".n")
+    seen = {strain.inner_text()}
+    for _ in range(4):
+        expect(strain).not_to_have_text(strain.inner_text())
+        seen.add(strain.inner_text())
+    assert {bool(re.fullmatch(r"\u2212?\d+\.\d\d", re.sub(r"\s", "", text))) for text in seen} == {True}, seen
+    expect(page.locator("li", has=page.get_by_role("link", name="Energy1"))).to_contain_text("kWh")
+    cut = page.evaluate(
+        "[...document.querySelectorAll('.value .whole, .value .rest, .value .unit')]"
+        ".filter(e => e.scrollWidth > Math.ceil(e.getBoundingClientRect().width) + 1).map(e => e.textContent)"
+    )
+    assert cut == []
+
+
+def test_a_silent_tag_is_stale_although_its_site_is_online(visit: Any, far: Any) -> None:
+    far.scene.silent = frozenset({"oil pressure"})
+    page = visit("/sites/hamburg").page
+    row = page.locator("li", has=page.get_by_role("link", name="oil pressure"))
+    expect(row).to_have_class(re.compile("hatched"))
+    expect(row).to_contain_text("stale")
+    expect(row.locator(".age")).to_have_text("10 min")
+    expect(page.locator("li", has=page.get_by_role("link", name="oil temperature"))).to_contain_text("good")
+
+
+def test_what_is_not_good_or_moves_can_be_chosen_and_stays_in_the_address(visit: Any, far: Any) -> None:
+    far.scene.silent = frozenset({"oil pressure"})
+    page = visit("/sites/hamburg").page
+    settled(page)
+    page.get_by_role("button", name=re.compile("^Not good 2")).click()
+    expect(page).to_have_url(re.compile("show=bad"))
+    expect(page.locator("li .name")).to_have_text(["coil remaining", "oil pressure"])
+    page.reload()
+    expect(page.locator("li .name")).to_have_count(2)
+    page.get_by_role("button", name=re.compile("^Changed")).click()
+    expect(page.get_by_role("link", name="ram position")).to_be_visible()
+    expect(page.get_by_role("link", name="guard closed")).to_have_count(0)
+
+
+def test_a_large_machine_is_shown_by_its_parts_which_fold_and_hold_few_elements(visit: Any, far: Any) -> None:
+    far.scene.tags_extra = 2000
+    page = visit("/sites/hamburg").page
+    settled(page)
+    ram = page.get_by_role("button", name=re.compile("press-5 › Ram"))
+    expect(ram).to_contain_text("750 tags")
+    expect(ram).to_have_attribute("aria-expanded", "true")
+    assert page.locator("li .name").count() < 200
+    ram.click()
+    expect(ram).to_have_attribute("aria-expanded", "false")
+    page.get_by_role("button", name="Fold all").click()
+    expect(page.locator("li .name")).to_have_count(0)
+    page.get_by_role("searchbox").fill("tilt25")
+    expect(page.locator("section.section")).to_have_count(1)
+
+
+def test_a_trend_shows_few_points_at_their_place_in_time(visit: Any, far: Any) -> None:
+    far.scene.young = True
+    page = visit("/sites/hamburg").page
+    settled(page)
+    trace = page.locator("li", has=page.get_by_role("link", name="ram position")).locator("path.trace")
+    trace.wait_for()
+    starts = re.match(r"M([\d.]+)", trace.get_attribute("d") or "")
+    assert starts is not None
+    assert 150 < float(starts[1]) < 170  # two of ten minutes: the last fifth of 200
+    page.get_by_role("button", name="1 h").click()
+    expect(page).to_have_url(re.compile("trend=60"))
+
+
 def test_an_offline_site_looks_stale_and_says_what_is_still_known(visit: Any, far: Any) -> None:
     page = visit("/sites/leipzig").page
     row = page.locator("li", has=page.get_by_role("link", name="oil pressure"))
@@ -283,7 +355,7 @@ def test_a_rollout_shows_what_restarts_where_before_it_can_be_started(visit: Any
     dialog = page.get_by_role("dialog")
     expect(dialog).to_contain_text("Restarts")
     expect(dialog).to_contain_text("1.4.1 → 1.4.2")
-    start = dialog.get_by_role("button", name="Roll out release 13 to 1 site")
+    start = dialog.get_by_role("button", name="Roll out generation 13 to 1 site")
     expect(start).to_be_disabled()
     assert findings(page) == []
     dialog.get_by_label("Reason").fill("Faster press values")
@@ -304,6 +376,18 @@ def test_pausing_says_what_happens_and_asks_for_a_reason(visit: Any, far: Any) -
     act.click()
     expect(page.get_by_role("button", name="Resume …")).to_be_visible()
     assert far.plants.acts == [("pause", "Shift change")]
+
+
+def test_a_rollout_says_generation_and_when_each_wave_began_and_ended(visit: Any, far: Any) -> None:
+    page = visit("/rollouts/7").page
+    expect(page.get_by_role("heading", level=1)).to_have_text(re.compile("Rollout 7 to generation.13"))
+    expect(page.locator(".head .why")).to_contain_text("Waits until 3 sites of wave rest were healthy for 30 s")
+    expect(page.locator(".wave .when").first).to_contain_text(re.compile(r"\d\d:\d\d:\d\d to \d\d:\d\d:\d\d, 1 min"))
+    expect(page.locator(".wave .when").last).to_contain_text(re.compile(r"Since .* given up at"))
+    for path in ["/", "/sites/hamburg", "/rollouts", "/rollouts/6"]:
+        open_page(page, path)
+        settled(page)
+        assert not re.search(r"release \d", page.locator("main").inner_text(), re.IGNORECASE)
 
 
 def test_a_paused_rollout_says_why_and_can_be_aborted(visit: Any, far: Any) -> None:

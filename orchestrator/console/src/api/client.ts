@@ -1,4 +1,5 @@
 // The only place that calls the operator API. Cookie session; changing calls carry the CSRF token.
+import { clock } from "../lib/clock.svelte";
 import type { Problem, Session } from "./types";
 
 export const API = "/api/v1";
@@ -64,6 +65,7 @@ async function call<T>(method: string, path: string, body?: unknown, signal?: Ab
       "Sites go on by themselves. Check the network and the orchestrator; this page tries again.",
     );
   }
+  clock.heard(response.headers.get("Date"));
   if (response.status === 401 && path !== "/session") onLoggedOut();
   if (!response.ok) throw await problemOf(response);
   if (response.status === 204) return undefined as T;

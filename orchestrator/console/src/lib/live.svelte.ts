@@ -3,37 +3,52 @@
 import { get, query } from "../api/client";
 import { LiveLine, type LineState } from "../api/live";
 import type { Event_, LiveValues, Rollout, SiteSummary, Sparkline, Value } from "../api/types";
+import { formOf, sameForm, type Form } from "./numbers";
 import { levelOfSite, type Level } from "./states";
 
 /** Faster than this nobody reads; slower feels late. */
 const FRAME_MS = 200;
 /** A lost line is forgiven this long before the page calls itself frozen. */
 const FROZEN_MS = 4_000;
-/** Points and minutes of the small trend beside a value. */
-const TREND = { points: 40, minutes: 10 };
+/** Points of the small trend beside a value. */
+const TREND_POINTS = 60;
 const KEEP_EVENTS = 200;
 
 /** A value on the page: its parts change without touching its neighbours. */
 export class Tag {
   value = $state.raw<Value>() as Value;
   trend = $state.raw<{ t: number[]; v: (number | null)[] }>({ t: [], v: [] });
+  form = $state.raw<Form>({ decimals: 0, powers: false, room: 1 });
+  /** When it last said something else than before; 0 = not since this page looks on. */
+  changedAt = 0;
   #trendAt = 0;
+  #reach = 0;
 
   constructor(
     readonly topic: string,
     first: Value,
   ) {
     this.value = first;
+    this.#settle([first.value]);
   }
 
-  take(next: Value): void {
+  #settle(values: readonly (number | null)[]): void {
+    for (const value of values) if (value !== null && Math.abs(value) > this.#reach) this.#reach = Math.abs(value);
+    const form = formOf(this.value.type, this.value.low, this.value.high, this.#reach);
+    if (!sameForm(form, this.form)) this.form = form;
+  }
+
+  take(next: Value, minutes: number): void {
+    const last = this.value;
+    if (next.value !== last.value || next.text !== last.text || next.quality !== last.quality) this.changedAt = Date.parse(next.at);
     this.value = next;
+    this.#settle([next.value]);
     const at = Date.parse(next.at);
     if (next.value === null && next.quality !== "bad") return;
     // The trend gains a point when a bucket is full, so that its path is not drawn anew for every value.
-    if (at - this.#trendAt < (TREND.minutes * 60_000) / TREND.points / 4) return;
+    if (at - this.#trendAt < (minutes * 60_000) / TREND_POINTS / 2) return;
     this.#trendAt = at;
-    const from = at - TREND.minutes * 60_000;
+    const from = at - minutes * 60_000;
     const drop = this.trend.t.findIndex((t) => t >= from);
     const keep = drop < 0 ? this.trend.t.length : drop;
     this.trend = { t: [...this.trend.t.slice(keep), at], v: [...this.trend.v.slice(keep), next.value] };
@@ -45,6 +60,10 @@ export class Tag {
     const tail = later < 0 ? { t: [], v: [] } : { t: this.trend.t.slice(later), v: this.trend.v.slice(later) };
     this.trend = { t: [...line.tMs, ...tail.t], v: [...line.value, ...tail.v] };
     this.#trendAt = this.trend.t.at(-1) ?? 0;
+    this.#settle(line.value);
+    const now = this.trend.v.at(-1);
+    const other = this.trend.v.findLastIndex((value) => value !== now);
+    if (other >= 0) this.changedAt = Math.max(this.changedAt, this.trend.t[other + 1] ?? 0);
   }
 }
 
@@ -61,6 +80,8 @@ class Live {
   events = $state.raw<readonly Event_[]>([]);
   tags = $state.raw<ReadonlyMap<string, Tag>>(new Map());
   tagsSite = $state<string | null>(null);
+  /** How far back the small trends reach; a page chooses, then asks for them with `loadTags`. */
+  trendMinutes = $state(10);
   /** Counts `site` events of the watched site, so that its page knows when to ask for details. */
   siteChanges = $state(0);
 
@@ -120,11 +141,13 @@ class Live {
     const values = await get<Value[]>(`/sites/${encodeURIComponent(site)}/values`);
     if (site !== this.#watched) return;
     this.#merge(values, false);
+    const minutes = this.trendMinutes;
     const lines = await get<Sparkline[]>(
-      `/sites/${encodeURIComponent(site)}/sparklines${query({ minutes: TREND.minutes, points: TREND.points })}`,
+      `/sites/${encodeURIComponent(site)}/sparklines${query({ minutes, points: TREND_POINTS })}`,
     );
-    if (site !== this.#watched) return;
+    if (site !== this.#watched || minutes !== this.trendMinutes) return;
     for (const line of lines) this.tags.get(line.topic)?.seed(line);
+    this.tags = new Map(this.tags);
   }
 
   async loadRollouts(): Promise<void> {
@@ -230,7 +253,7 @@ class Live {
         grown ??= new Map(this.tags);
         grown.set(value.topic, new Tag(value.topic, value));
       } else if (newer || value.receivedAt > tag.value.receivedAt) {
-        tag.take(value);
+        tag.take(value, this.trendMinutes);
       }
     }
     if (grown) this.tags = grown;

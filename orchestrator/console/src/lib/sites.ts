@@ -2,8 +2,8 @@
 import type { SiteSummary } from "../api/types";
 import { rank, type Level } from "./states";
 
-export type Sort = "state" | "name" | "release" | "buffer" | "seen" | "tags";
-export const SORTS: readonly Sort[] = ["state", "name", "release", "buffer", "seen", "tags"];
+export type Sort = "state" | "name" | "generation" | "buffer" | "seen" | "tags";
+export const SORTS: readonly Sort[] = ["state", "name", "generation", "buffer", "seen", "tags"];
 
 const text = new Intl.Collator("en", { numeric: true });
 
@@ -23,7 +23,7 @@ export function compare(sort: Sort, levels: ReadonlyMap<string, Level>): (a: Sit
   const of: Record<Sort, (a: SiteSummary, b: SiteSummary) => number> = {
     state: (a, b) => rank(levels.get(a.name) ?? "ok") - rank(levels.get(b.name) ?? "ok"),
     name: byName,
-    release: (a, b) => (a.generation ?? 0) - (b.generation ?? 0),
+    generation: (a, b) => (a.generation ?? 0) - (b.generation ?? 0),
     buffer: (a, b) => (b.buffer?.bytes ?? 0) - (a.buffer?.bytes ?? 0),
     seen: (a, b) => bySeen(a) - bySeen(b),
     tags: (a, b) => b.tags - b.goodTags - (a.tags - a.goodTags),
