@@ -153,6 +153,7 @@ def sign(
     as_json: JsonFlag = False,
 ) -> None:
     """Sign releases into the catalog with the offline keys. Works without any network."""
+    folders = _without_blobs(folders)
     releases = [_read_release(folder) for folder in folders]
     for folder, release in zip(folders, releases, strict=True):
         _check_blobs(folder, release)
@@ -189,7 +190,7 @@ def _confirm(releases: Sequence[WorkloadRelease]) -> None:
 def publish(folders: Folders, catalog: CatalogFolder, server: ServerOption = None, as_json: JsonFlag = False) -> None:
     """Upload blobs, releases and the signed catalog. Plants change only when a fleet uses them and it is rolled out."""
     connection = Connection(server)
-    for folder in folders:
+    for folder in _without_blobs(folders):
         release = _read_release(folder)
         _check_blobs(folder, release)
         _upload(connection, folder, release)
@@ -241,6 +242,11 @@ def _print_releases(views: Sequence[ReleaseView]) -> None:
         for v in views
     ]
     print_table("", ("workload", "version", "class", "platforms", "size", "sites"), rows, empty="nothing published yet")
+
+
+def _without_blobs(folders: Sequence[Path]) -> list[Path]:
+    """``build/releases/*`` names the releases' shared blobs too."""
+    return [folder for folder in folders if folder.name != BLOBS_NAME]
 
 
 def _read_release(folder: Path) -> WorkloadRelease:

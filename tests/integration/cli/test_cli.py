@@ -158,6 +158,16 @@ def test_a_wrong_password_is_refused(centre: Stage, tmp_path: Path) -> None:
     assert code == 1
 
 
+def test_all_that_a_build_left_can_be_signed_and_published_again(centre: Stage) -> None:
+    everything = [str(path) for path in sorted((centre.folder / "releases").iterdir())]  # as `releases/*` gives it
+    keys, catalog = centre.folder / "keys", str(centre.folder / "keys" / "online" / "catalog")
+    signed = centre.sluice(
+        "release", "sign", *everything, "--keys", str(keys / "offline"), "--catalog", catalog, "--yes"
+    )
+    assert len(signed["signed"]) == 3
+    assert len(centre.sluice("release", "publish", *everything, "--catalog", catalog)) == 3
+
+
 def test_a_signed_version_never_changes(centre: Stage, tmp_path: Path) -> None:
     from manifests.signing import parse_release, release_bytes
 
