@@ -9,9 +9,10 @@ import argparse
 import json
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
-from vplc.scan import build, prepare, status, watch
+from vplc.scan import build, change, prepare, status, watch
 from vplc.scan.errors import Refused, ScanError
 
 
@@ -32,6 +33,9 @@ def arguments() -> argparse.ArgumentParser:
         sub.add_argument("configuration", metavar="SCAN.json")
         sub.add_argument("--cold", action="store_true", help="do not restore retained values")
         sub.add_argument("--folder", help="run folder, on tmpfs (default: /dev/shm/vplc-NAME)")
+    sub = command("change", "Give a running host another version of its program.")
+    sub.add_argument("folder", metavar="FOLDER|NAME")
+    sub.add_argument("configuration", metavar="SCAN.json")
     sub = command("status", "What a host does; exit code 1 unless it runs and no task is in fault.")
     sub.add_argument("folder", metavar="FOLDER|NAME")
     sub = command("watch", "Live values of variables; a structure or instance shows all its parts.")
@@ -94,6 +98,20 @@ def _run(options: argparse.Namespace) -> int:
     return 1
 
 
+def _change(options: argparse.Namespace) -> int:
+    verdict = change.change(_folder(options.folder), Path(options.configuration))
+    if options.json:
+        out(json.dumps({"ok": verdict.taken_over, **asdict(verdict)}))
+        return 0 if verdict.taken_over else 1
+    for line in verdict.report:
+        out(f"variable: {line}")
+    if not verdict.taken_over:
+        out(f"{verdict.reason}; version {verdict.version} goes on")
+        return 1
+    out(f"version {verdict.version} runs; the change took {verdict.swap_ns / 1000:.1f} us of a scan")
+    return 0
+
+
 def _folder(name: str) -> Path:
     return Path(name) if "/" in name or Path(name).is_dir() else prepare.run_folder(name)
 
@@ -120,4 +138,4 @@ def _watch(options: argparse.Namespace) -> int:
         watcher.close()
 
 
-_COMMANDS = {"build": _build, "check": _check, "run": _run, "status": _status, "watch": _watch}
+_COMMANDS = {"build": _build, "check": _check, "run": _run, "change": _change, "status": _status, "watch": _watch}

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from vplc.scan.errors import Problem, Refused
+from vplc.scan.values import SIZES
 
 FORMAT = 1
 _MAX_BYTES = 256 << 20
+_SIZED = ("ARRAY", "STRING", "WSTRING")
 _ADDRESS = re.compile(r"%([IQM])([XBWDL]?)(\d+)(?:\.([0-7]))?$")
 _UNIT = {"": 1, "X": 1, "B": 1, "W": 2, "D": 4, "L": 8}
 
@@ -31,6 +33,14 @@ class Variable:
     retain: bool
     constant: bool
     address: str | None
+
+    @property
+    def refers(self) -> bool:
+        """A reference, pointer or interface: it means a place of one layout only."""
+        words = self.base.upper().replace("]", "] ").split()
+        if "REF_TO" in words or "POINTER" in words or "REFERENCE" in words:
+            return True
+        return self.size == 8 and self.base not in SIZES and words[0].partition("[")[0] not in _SIZED
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from typing import Protocol
 
 from vplc.scan.configuration import POLICIES, Channel, Configuration
 from vplc.scan.retain import Patch, retained
 
 MAGIC = b"VPLCPLN1"
-HEAD = struct.Struct("<8sQQ5I2i7I16I")
+HEAD = struct.Struct("<8sQQ2I5I2i7I18I")
 TASK = struct.Struct("<QQIIII")
 PROGRAM = struct.Struct("<II")
 CHANNEL = struct.Struct("<QQQIIIIiiII")
 RUN = struct.Struct("<II")
 PATCH = struct.Struct("<IIII")
 SITE = struct.Struct("<IIII")
+MOVE = struct.Struct("<IIII")
 SIZES = {
     "plan": HEAD.size,
     "plan_task": TASK.size,
@@ -24,7 +26,23 @@ SIZES = {
     "plan_run": RUN.size,
     "plan_patch": PATCH.size,
     "plan_site": SITE.size,
+    "plan_move": MOVE.size,
 }
+
+
+class Carried(Protocol):
+    """A value carried from the program before; bits -1 for whole bytes."""
+
+    @property
+    def start(self) -> int: ...
+    @property
+    def to(self) -> int: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def from_bit(self) -> int: ...
+    @property
+    def to_bit(self) -> int: ...
 
 
 class Writer:
@@ -51,11 +69,15 @@ def write(
     configuration: Configuration,
     *,
     patches: Sequence[Patch] = (),
+    moves: Sequence[Carried] = (),
     alarms: Sequence[str] = (),
     time_base_ns: int = 0,
     retain_sequence: int = 2,
+    version: int = 1,
+    trial_scans: int = 0,
 ) -> bytes:
-    """The whole plan. `patches` are restored values; `alarms` go into the status as they are."""
+    """The whole plan. `patches` are restored values, `moves` those carried by an online change; `alarms` go into the
+    status as they are."""
     w = Writer()
     layout = configuration.layout
     kept = retained(layout)
@@ -82,14 +104,17 @@ def write(
     restored = [PATCH.pack(p.offset, len(p.data), w.data(p.data), 1 << p.bit if p.bit >= 0 else 0) for p in patches]
     runs = [RUN.pack(*run) for run in kept.runs] if configuration.retain_folder else []
     warnings = [struct.pack("<I", w.text(a)) for a in alarms]
-    sections = (tasks, programs, inputs, outputs, runs, restored, sites, warnings)
+    carried = [
+        MOVE.pack(m.start, m.to, m.size, 0x100 | m.from_bit | m.to_bit << 4 if m.to_bit >= 0 else 0) for m in moves
+    ]
+    sections = (tasks, programs, inputs, outputs, runs, restored, sites, warnings, carried)
     library = w.text(str(configuration.library.resolve()))
     abi = w.text(layout.abi)
     folder = w.text(str(configuration.retain_folder.resolve()) if configuration.retain_folder else "")
     directory = w.data(kept.directory)
     places = [n for rows in sections for n in (w.data(b"".join(rows)), len(rows))]
     HEAD.pack_into(
-        w.body, 0, MAGIC, time_base_ns, retain_sequence, len(w.body), layout.state_size,
+        w.body, 0, MAGIC, time_base_ns, retain_sequence, version, trial_scans, len(w.body), layout.state_size,
         layout.fault_site, layout.fault_a, layout.fault_b,
         -1 if configuration.core is None else configuration.core, configuration.priority,
         configuration.retain_interval_ms, library, abi, folder, directory, len(kept.directory),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from vplc.scan import plan, retain
@@ -17,6 +17,7 @@ from vplc.scan.build import HOST, find
 from vplc.scan.configuration import Configuration, load
 from vplc.scan.errors import Problem, Refused
 from vplc.scan.image import describe
+from vplc.scan.layout import Layout
 
 _MACHINES = {62: "x86-64", 183: "aarch64", 40: "armv7", 243: "riscv64"}
 
@@ -112,10 +113,21 @@ def take(folder: Path, prepared: Prepared) -> None:
             [Problem(str(folder), "another scan host runs here; it goes on", "stop it first, or use another --folder")]
         ) from None
     os.set_inheritable(lock, True)  # a closed lock file would give the folder up
-    _replace(folder / "plan", prepared.plan)
-    _replace(folder / "image.json", json.dumps(describe(prepared.configuration)).encode())
-    variables = [[v.path, v.type, v.base, v.offset, v.size, v.bit] for v in prepared.configuration.layout.variables]
-    _replace(folder / "variables.json", json.dumps(variables, separators=(",", ":")).encode())
+    replace(folder / "plan", prepared.plan)
+    replace(folder / "image.json", json.dumps(describe(prepared.configuration)).encode())
+    for path in folder.glob("variables.*.json"):
+        path.unlink()
+    write_variables(folder, 1, prepared.configuration.layout)
+
+
+def variables_file(folder: Path, version: int) -> Path:
+    return folder / f"variables.{version}.json"
+
+
+def write_variables(folder: Path, version: int, layout: Layout) -> None:
+    """For those that look at a running program: where its variables lie, in the order of `Variable`'s fields."""
+    rows = [astuple(v) for v in layout.variables]
+    replace(variables_file(folder, version), json.dumps(rows, separators=(",", ":")).encode())
 
 
 def become_host(folder: Path) -> None:
@@ -124,7 +136,8 @@ def become_host(folder: Path) -> None:
     os.execv(host, [host, str(folder / "plan"), str(folder)])
 
 
-def _replace(path: Path, data: bytes) -> None:
+def replace(path: Path, data: bytes) -> None:
+    """Writes a file of the run folder in one step."""
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     fresh.write_bytes(data)
     fresh.rename(path)

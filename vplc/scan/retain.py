@@ -63,8 +63,8 @@ class Retained:
 
 
 def retained(layout: Layout) -> Retained:
-    """All RETAIN and PERSISTENT variables of a program, neighbours joined."""
-    wanted = [v for v in layout.variables if v.retain and not v.constant and v.size]
+    """All RETAIN and PERSISTENT variables of a program but references, neighbours joined."""
+    wanted = [v for v in layout.variables if v.retain and not v.constant and not v.refers and v.size]
     runs: list[tuple[int, int]] = []
     for v in sorted(wanted, key=lambda v: v.offset):
         if runs and v.offset <= sum(runs[-1]):
@@ -122,12 +122,12 @@ def next_sequence(a: bytes, b: bytes) -> int:
 
 def restore(layout: Layout, saved: Saved, renamed: Mapping[str, str]) -> Restoration:
     """Matches by path (case does not count), after `renamed` (old path or its begin: new one)."""
-    free = {v.path.upper(): v for v in layout.variables if v.retain and not v.constant}
+    free = {v.path.upper(): v for v in layout.variables if v.retain and not v.constant and not v.refers}
     patches: list[Patch] = []
     report: list[str] = []
     left: list[tuple[str, SavedValue]] = []
     for path, value in saved.values.items():
-        v = free.get(_rename(path, renamed).upper())
+        v = free.get(rename(path, renamed).upper())
         if v is None:
             left.append((path, value))
         elif v.type.upper() != value.type.upper() or v.size != len(value.data):
@@ -145,7 +145,8 @@ def restore(layout: Layout, saved: Saved, renamed: Mapping[str, str]) -> Restora
     return Restoration(tuple(patches), tuple(report))
 
 
-def _rename(path: str, renamed: Mapping[str, str]) -> str:
+def rename(path: str, renamed: Mapping[str, str]) -> str:
+    """The new path of a variable, when it or what it is part of was renamed."""
     for old, new in renamed.items():
         upper, begin = path.upper(), old.upper()
         if upper == begin:

@@ -16,7 +16,7 @@ from vplc.scan.values import Json
 MAGIC = b"VPLCSTA1"
 BUCKETS = 960
 ALARMS = 16
-HEAD = struct.Struct("<8sIIiiiIqqIIqQQQqQ")
+HEAD = struct.Struct("<8sIIiiiIqqIIqQQQqQIIIIQ")
 ALARM = struct.Struct("<i156s")
 TASK = struct.Struct("<64sQQIIQQQQQQ")
 FAULT = struct.Struct("<qqqIIII64s64s160s")
@@ -122,6 +122,11 @@ class Status:
     retain_saves: int
     retain_failures: int
     restored: int
+    version: int
+    on_trial: int
+    rollbacks: int
+    refusals: int
+    swap_ns: int
     alarms: tuple[str, ...]
     tasks: tuple[TaskStatus, ...]
 
@@ -172,6 +177,11 @@ def parse(data: bytes, now_ns: int, alive: bool) -> Status:
         failures,
         _,
         restored,
+        version,
+        trial,
+        rollbacks,
+        refusals,
+        swap_ns,
     ) = HEAD.unpack_from(data)
     texts = []
     for i in range(min(alarms, ALARMS)):
@@ -192,6 +202,11 @@ def parse(data: bytes, now_ns: int, alive: bool) -> Status:
         retain_saves=saves,
         retain_failures=failures,
         restored=restored,
+        version=version,
+        on_trial=trial,
+        rollbacks=rollbacks,
+        refusals=refusals,
+        swap_ns=swap_ns,
         alarms=tuple(texts),
         tasks=tuple(_task(row) for row in rows),
     )

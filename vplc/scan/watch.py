@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import fcntl
 import json
 import mmap
@@ -12,8 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vplc.scan import values
-from vplc.scan.errors import NotRunning, Problem, Refused
+from vplc.scan import status, values
+from vplc.scan.errors import NotRunning, Problem, Refused, ScanError
+from vplc.scan.layout import Variable
+from vplc.scan.prepare import variables_file
 
 RANGES = 64
 BYTES = 4096
@@ -35,34 +38,41 @@ class Watcher:
 
     def __init__(self, folder: Path, paths: Sequence[str]) -> None:
         """Raises NotRunning without a host, Refused with every path that does not exist or does not fit."""
+        self.folder, self.paths = folder, tuple(paths)
         try:
-            rows = json.loads((folder / "variables.json").read_bytes())
             fd = os.open(folder / "watch", os.O_RDWR | os.O_CLOEXEC)
         except OSError as error:
             raise NotRunning(f"{folder}: there is no scan host") from error
         self._fd = fd
         self._memory = mmap.mmap(fd, SIZES["watch"])
-        known = {row[0].upper(): row for row in rows}
-        problems: list[Problem] = []
-        self.rows: list[tuple[str, str, int, int, int]] = []
-        for path in paths:
-            found = [known[path.upper()]] if path.upper() in known else []
-            if not found:
-                begin = path.upper()
-                found = [r for r in rows if r[0].upper().startswith((begin + ".", begin + "["))]
-            if not found:
-                import difflib
+        try:
+            self._find(status.read(folder).version)
+        except ScanError:
+            self.close()
+            raise
 
-                close = difflib.get_close_matches(path, [r[0] for r in rows], 1)
-                problems.append(
-                    Problem(path, "there is no such variable", f'did you mean "{close[0]}"?' if close else "")
-                )
-            self.rows.extend((r[0], r[2], r[3], r[4], r[5]) for r in found)
-        if len(self.rows) > RANGES or sum(r[3] for r in self.rows) > BYTES:
+    def _find(self, version: int) -> None:
+        """The places of the paths in one version of the program."""
+        try:
+            rows = [Variable(*row) for row in json.loads(variables_file(self.folder, version).read_bytes())]
+        except OSError as error:
+            raise NotRunning(f"{self.folder}: version {version} of the program is not described") from error
+        problems: list[Problem] = []
+        self.variables: list[Variable] = []
+        for path in self.paths:
+            begin = path.upper()
+            found = [v for v in rows if v.path.upper() == begin]
+            found = found or [v for v in rows if v.path.upper().startswith((begin + ".", begin + "["))]
+            if not found:
+                close = difflib.get_close_matches(path, [v.path for v in rows], 1)
+                hint = f'did you mean "{close[0]}"?' if close else ""
+                problems.append(Problem(path, "there is no such variable", hint))
+            self.variables.extend(found)
+        if len(self.variables) > RANGES or sum(v.size for v in self.variables) > BYTES:
             problems.append(Problem("watch", f"more than {RANGES} variables or {BYTES} bytes at once", "ask for fewer"))
         if problems:
-            os.close(fd)
             raise Refused(problems)
+        self.version = version
 
     def close(self) -> None:
         self._memory.close()
@@ -72,23 +82,31 @@ class Watcher:
         """One answer; raises NotRunning when no scan answers in time."""
         fcntl.flock(self._fd, fcntl.LOCK_EX)
         try:
-            memory = self._memory
-            request, _, _, _, _ = _HEAD.unpack_from(memory)
-            struct.pack_into("<I", memory, 8, len(self.rows))
-            for i, (_, _, offset, size, _) in enumerate(self.rows):
-                _RANGE.pack_into(memory, _HEAD.size + i * _RANGE.size, offset, size)
-            request = (request + 1) & 0xFFFFFFFF
-            struct.pack_into("<I", memory, 0, request)
             end = time.monotonic() + timeout_s
-            while _HEAD.unpack_from(memory)[1] != request:
-                if time.monotonic() > end:
-                    raise NotRunning("no scan answered: the host has stopped")
-                time.sleep(0.0005)
+            while True:
+                version = self._request(end)
+                if version == self.version:
+                    break
+                self._find(version)  # another program took over: its variables lie elsewhere
             at = _HEAD.size + RANGES * _RANGE.size
             out: dict[str, values.Json] = {}
-            for path, base, _, size, bit in self.rows:
-                out[path] = values.decode(base, bytes(memory[at : at + size]), bit)
-                at += size
-            return Answer(_HEAD.unpack_from(memory)[4], out)
+            for v in self.variables:
+                out[v.path] = values.decode(v.base, bytes(self._memory[at : at + v.size]), v.bit)
+                at += v.size
+            return Answer(_HEAD.unpack_from(self._memory)[4], out)
         finally:
             fcntl.flock(self._fd, fcntl.LOCK_UN)
+
+    def _request(self, end: float) -> int:
+        """Waits for one answer; the version of the program that gave it."""
+        memory = self._memory
+        request = (_HEAD.unpack_from(memory)[0] + 1) & 0xFFFFFFFF
+        struct.pack_into("<I", memory, 8, len(self.variables))
+        for i, v in enumerate(self.variables):
+            _RANGE.pack_into(memory, _HEAD.size + i * _RANGE.size, v.offset, v.size)
+        struct.pack_into("<I", memory, 0, request)
+        while _HEAD.unpack_from(memory)[1] != request:
+            if time.monotonic() > end:
+                raise NotRunning("no scan answered: the host has stopped")
+            time.sleep(0.0005)
+        return int(_HEAD.unpack_from(memory)[3])

@@ -74,7 +74,7 @@ static void __attribute__((noinline)) touch_stack(void) {
 
 /* Everything that makes a scan punctual. Each is tried; a refusal is an alarm. SCHED_FIFO comes last. */
 static void become_punctual(struct host *host) {
-  const struct plan *plan = host->plan;
+  const struct plan *plan = host->program.plan;
   struct status *status = host->status;
   status->core = -1;
   if (plan->core >= 0) {
@@ -144,7 +144,7 @@ static bool too_old(const struct plan_channel *c, const struct record *r, int64_
 }
 
 static void copy_in(struct host *host, int64_t now) {
-  const struct plan *plan = host->plan;
+  const struct plan *plan = host->program.plan;
   const struct plan_channel *c = at(plan, plan->inputs_at);
   const struct record *records = NULL;
   uint32_t driver = UINT32_MAX;
@@ -154,24 +154,24 @@ static void copy_in(struct host *host, int64_t now) {
     uint32_t quality = r->quality > BAD ? BAD : r->quality;
     if (quality != NEVER && too_old(c, r, now)) quality = STALE;
     if (quality == GOOD || quality == UNCERTAIN)
-      put_value(host->state + c->offset, c, r->value);
+      put_value(host->program.state + c->offset, c, r->value);
     else if (c->policy != HOLD)
-      put_value(host->state + c->offset, c, c->policy == ZERO ? 0 : c->substitute);
-    if (c->quality_at >= 0) host->state[c->quality_at] = (uint8_t)quality;
+      put_value(host->program.state + c->offset, c, c->policy == ZERO ? 0 : c->substitute);
+    if (c->quality_at >= 0) host->program.state[c->quality_at] = (uint8_t)quality;
     _Atomic uint32_t *effective = (_Atomic uint32_t *)((char *)host->image + host->image->driver[driver].effective);
     atomic_store_explicit(&effective[c->index], quality, memory_order_relaxed);
   }
 }
 
 static void copy_out(struct host *host, int64_t now) {
-  const struct plan *plan = host->plan;
+  const struct plan *plan = host->program.plan;
   const struct plan_channel *c = at(plan, plan->outputs_at), *end = c + plan->outputs;
   while (c < end) {
     uint32_t driver = c->driver;
     struct record *records = image_back(host->image, driver, 1);
     for (; c < end && c->driver == driver; c++) {
       bool safe = c->tasks & host->faulted;
-      records[c->index] = (struct record){.value = safe ? c->substitute : get_value(host->state + c->offset, c),
+      records[c->index] = (struct record){.value = safe ? c->substitute : get_value(host->program.state + c->offset, c),
                                           .stamp_ns = now,
                                           .quality = safe ? SAFE : GOOD};
     }
@@ -184,7 +184,7 @@ static void copy_out(struct host *host, int64_t now) {
 static void copy_text(char *to, size_t size, const char *from) { snprintf(to, size, "%s", from); }
 
 static void fault(struct host *host, uint32_t number, uint32_t kind, int signal_number, uint32_t program) {
-  const struct plan *plan = host->plan;
+  const struct plan *plan = host->program.plan;
   const struct plan_task *t = (const struct plan_task *)at(plan, plan->tasks_at) + number;
   const struct plan_program *programs = at(plan, plan->programs_at);
   struct task_status *s = &host->status->task[number];
@@ -194,9 +194,9 @@ static void fault(struct host *host, uint32_t number, uint32_t kind, int signal_
   copy_text(f->program, sizeof f->program, at(plan, programs[program].name_at));
   if (kind == FAULT_PROGRAM) {
     int32_t site;
-    memcpy(&site, host->state + plan->fault_site, sizeof site);
-    memcpy(&f->a, host->state + plan->fault_a, 8);
-    memcpy(&f->b, host->state + plan->fault_b, 8);
+    memcpy(&site, host->program.state + plan->fault_site, sizeof site);
+    memcpy(&f->a, host->program.state + plan->fault_a, 8);
+    memcpy(&f->b, host->program.state + plan->fault_b, 8);
     const struct plan_site *sites = at(plan, plan->sites_at);
     if (site > 0 && (uint32_t)site < plan->sites) {
       f->site = (uint32_t)site;
@@ -213,6 +213,52 @@ static void fault(struct host *host, uint32_t number, uint32_t kind, int signal_
   atomic_store_explicit(&s->state, TASK_FAULT, memory_order_release);
 }
 
+/* ---- online change ---- */
+
+static void show_faults(struct host *host) {
+  for (uint32_t i = 0; i < host->program.plan->tasks; i++)
+    atomic_store(&host->status->task[i].state, host->faulted >> i & 1 ? TASK_FAULT : TASK_RUN);
+}
+
+/* Between two scans: carries the values over and lets the new program go on. The one before keeps its state. */
+static void change_program(struct host *host) {
+  struct program *next = atomic_load_explicit(&host->next, memory_order_acquire);
+  if (!next) return;
+  int64_t begin = image_now();
+  const struct plan_move *move = at(next->plan, next->plan->moves_at), *end = move + next->plan->moves;
+  for (; move < end; move++) {
+    const uint8_t *from = host->program.state + move->from;
+    uint8_t *to = next->state + move->to;
+    if (move->bits)
+      *to = (uint8_t)((*to & ~(1u << (move->bits >> 4 & 7))) | (*from >> (move->bits & 7) & 1u) << (move->bits >> 4 & 7));
+    else
+      memcpy(to, from, move->size);
+  }
+  host->before = host->program;
+  host->faulted_before = host->faulted;
+  host->program = *next;
+  host->faulted = 0; /* the change may be what repairs them */
+  show_faults(host);
+  struct status *s = host->status;
+  atomic_store(&s->on_trial, next->plan->trial_scans);
+  atomic_store(&s->version, next->plan->version);
+  atomic_store(&s->swap_ns, (uint64_t)(image_now() - begin));
+  atomic_store_explicit(&host->next, NULL, memory_order_release);
+}
+
+/* The program before goes on where it was left, in the very scan that faulted: the outputs do not notice. */
+static void roll_back(struct host *host, uint32_t number) {
+  const struct fault_entry *f = &host->status->task[number].fault;
+  raise_alarm(host, 0, "version %u rolled back: %.40s, line %u: %.80s", host->program.plan->version,
+              f->pou[0] ? f->pou : f->program, f->line, f->text);
+  host->program = host->before;
+  host->faulted = host->faulted_before;
+  show_faults(host);
+  atomic_store(&host->status->on_trial, 0);
+  atomic_store(&host->status->version, host->program.plan->version);
+  atomic_fetch_add(&host->status->rollbacks, 1);
+}
+
 static void arm(timer_t timer, uint64_t ns) {
   struct itimerspec t = {.it_value = {.tv_sec = (time_t)(ns / 1000000000), .tv_nsec = (long)(ns % 1000000000)}};
   timer_settime(timer, 0, &t, NULL);
@@ -227,7 +273,7 @@ static void run_programs(struct host *host, uint32_t number, const struct plan_t
     in_program = 1;
     for (uint32_t i = 0; i < t->programs && !bad; i++) {
       program = t->first_program + i;
-      bad = host->run[program](host->state, time);
+      bad = host->program.run[program](host->program.state, time);
     }
     in_program = 0;
     if (bad) fault(host, number, FAULT_PROGRAM, 0, program);
@@ -237,15 +283,27 @@ static void run_programs(struct host *host, uint32_t number, const struct plan_t
   if (t->watchdog_ns) arm(timer, 0);
 }
 
+static const struct plan_task *task_of(struct host *host, uint32_t number) {
+  return (const struct plan_task *)at(host->program.plan, host->program.plan->tasks_at) + number;
+}
+
 static void run_task(struct host *host, uint32_t number, int64_t due, int64_t release, timer_t timer) {
-  const struct plan_task *t = (const struct plan_task *)at(host->plan, host->plan->tasks_at) + number;
+  const struct plan_task *t = task_of(host, number);
   struct task_status *s = &host->status->task[number];
   int64_t begin = image_now();
-  int64_t time = release - host->start_ns + (int64_t)host->plan->time_base_ns;
+  int64_t time = release - host->start_ns + (int64_t)host->time_base_ns;
   record_time(s->latency, &s->latency_max_ns, begin - due);
   if (!(host->faulted >> number & 1)) {
     copy_in(host, begin);
     run_programs(host, number, t, timer, time);
+    uint32_t trial = atomic_load_explicit(&host->status->on_trial, memory_order_relaxed);
+    if (trial && host->faulted >> number & 1) {
+      roll_back(host, number);
+      copy_in(host, begin);
+      if (!(host->faulted >> number & 1)) run_programs(host, number, task_of(host, number), timer, time);
+    } else if (trial) {
+      atomic_store_explicit(&host->status->on_trial, trial - 1, memory_order_relaxed);
+    }
     atomic_store_explicit(&host->scan_time_ns, time, memory_order_relaxed);
     add(&s->scans, 1);
   }
@@ -257,12 +315,13 @@ static void run_task(struct host *host, uint32_t number, int64_t due, int64_t re
 }
 
 void take_snapshot(struct host *host) {
-  const struct plan_run *runs = at(host->plan, host->plan->runs_at);
-  uint8_t *to = host->snapshot;
-  for (uint32_t i = 0; i < host->plan->runs; i++) {
-    memcpy(to, host->state + runs[i].offset, runs[i].size);
+  const struct plan_run *runs = at(host->program.plan, host->program.plan->runs_at);
+  uint8_t *to = host->program.snapshot;
+  for (uint32_t i = 0; i < host->program.plan->runs; i++) {
+    memcpy(to, host->program.state + runs[i].offset, runs[i].size);
     to += runs[i].size;
   }
+  host->taken = host->program;
 }
 
 /* The reader may change the ranges while they are read: each is checked on the value that is used. */
@@ -274,17 +333,18 @@ static void answer_watch(struct host *host) {
   for (uint32_t i = 0; i < count; i++) {
     volatile struct plan_run *range = &w->range[i];
     uint32_t offset = range->offset, size = range->size;
-    if (size > WATCH_BYTES - filled || offset > host->plan->state_size || size > host->plan->state_size - offset) break;
-    memcpy(w->data + filled, host->state + offset, size);
+    if (size > WATCH_BYTES - filled || offset > host->program.plan->state_size || size > host->program.plan->state_size - offset) break;
+    memcpy(w->data + filled, host->program.state + offset, size);
     filled += size;
   }
+  w->version = host->program.plan->version;
   w->time_ns = atomic_load_explicit(&host->scan_time_ns, memory_order_relaxed);
   atomic_store_explicit(&w->done, request, memory_order_release);
 }
 
 void *scan_thread(void *argument) {
   struct host *host = argument;
-  const struct plan *plan = host->plan;
+  const struct plan *plan = host->program.plan;
   const struct plan_task *tasks = at(plan, plan->tasks_at);
   catch_signals();
   timer_t timer;
@@ -320,6 +380,7 @@ void *scan_thread(void *argument) {
       atomic_store_explicit(&host->snapshot_made, true, memory_order_release);
     }
     answer_watch(host);
+    change_program(host);
   }
   host->faulted = ~0ull; /* stopped is safe: the last thing the drivers get */
   copy_out(host, image_now());

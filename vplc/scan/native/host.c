@@ -42,7 +42,7 @@ void raise_alarm(struct host *host, int error, const char *format, ...) {
 }
 
 static bool make_status(struct host *host) {
-  const struct plan *plan = host->plan;
+  const struct plan *plan = host->program.plan;
   const struct plan_task *tasks = at(plan, plan->tasks_at);
   size_t size = sizeof(struct status) + plan->tasks * sizeof(struct task_status);
   struct status *s = host->status = map_file(host->folder, "status", size, true);
@@ -51,6 +51,7 @@ static bool make_status(struct host *host) {
   clock_gettime(CLOCK_REALTIME, &wall);
   s->size = (uint32_t)size;
   s->tasks = plan->tasks;
+  atomic_store(&s->version, plan->version);
   s->pid = getpid();
   s->started_ns = image_now();
   s->started_unix_ns = (int64_t)wall.tv_sec * 1000000000 + wall.tv_nsec;
@@ -73,7 +74,7 @@ static bool make_status(struct host *host) {
 
 /* Drivers stay attached over a restart of the host when the image has the same shape. */
 static bool make_image(struct host *host) {
-  const struct plan *plan = host->plan;
+  const struct plan *plan = host->program.plan;
   uint32_t *counts = calloc(plan->drivers * DIRECTIONS + 1, sizeof *counts);
   if (!counts) return false;
   for (uint32_t k = 0; k < DIRECTIONS; k++) {
@@ -98,21 +99,53 @@ static bool make_image(struct host *host) {
 }
 
 static bool prepare(struct host *host, const char *plan_path) {
-  if (!load_plan(host, plan_path) || !load_library(host)) return false;
-  if (!make_status(host) || !start_program(host) || !make_image(host)) return false;
+  if (!load_program(&host->program, plan_path) || !make_status(host) || !make_image(host)) return false;
+  host->status->restored = host->program.plan->patches;
+  host->time_base_ns = host->program.plan->time_base_ns;
   host->watch = map_file(host->folder, "watch", sizeof(struct watch), true);
-  const struct plan_run *runs = at(host->plan, host->plan->runs_at);
-  for (uint32_t i = 0; i < host->plan->runs; i++) host->snapshot_size += runs[i].size;
-  host->snapshot = malloc(host->snapshot_size + 1);
-  return host->watch && host->snapshot;
+  return host->watch != NULL;
+}
+
+/* Tasks and channels live in blocks that others have mapped: they stay as they are while the host runs. */
+static bool same_shape(const struct plan *a, const struct plan *b) {
+  const struct plan_task *s = at(a, a->tasks_at), *t = at(b, b->tasks_at);
+  const struct plan_channel *c[2][2] = {{at(a, a->inputs_at), at(b, b->inputs_at)},
+                                        {at(a, a->outputs_at), at(b, b->outputs_at)}};
+  bool same = a->tasks == b->tasks && a->drivers == b->drivers && a->inputs == b->inputs && a->outputs == b->outputs;
+  for (uint32_t i = 0; same && i < a->tasks; i++) same = s[i].interval_ns == t[i].interval_ns;
+  for (uint32_t k = 0; k < DIRECTIONS; k++)
+    for (uint32_t i = 0; same && i < (k ? a->outputs : a->inputs); i++)
+      same = c[k][0][i].driver == c[k][1][i].driver && c[k][0][i].index == c[k][1][i].index;
+  return same;
+}
+
+/* Offers the program of the file plan.next to the scan thread. A refused one changes nothing. An old program stays
+ * loaded: unloading would save some hundred kB per change, and a mistake there would stop the plant. */
+static void offer_change(struct host *host, const struct plan *shape) {
+  char path[4096];
+  snprintf(path, sizeof path, "%s/plan.next", host->folder);
+  struct program *next = calloc(1, sizeof *next);
+  bool ok = next && !atomic_load(&host->next) && load_program(next, path);
+  if (ok && !same_shape(shape, next->plan)) {
+    say("%s: other tasks or channels need a restart", path);
+    ok = false;
+  }
+  if (ok)
+    atomic_store_explicit(&host->next, next, memory_order_release);
+  else
+    atomic_fetch_add(&host->status->refusals, 1);
 }
 
 /* Until a stop is asked for: every interval a snapshot is wanted, and saved when the scan thread has made it. */
-static void keep_house(struct host *host, const sigset_t *asked, pthread_t thread) {
+static void keep_house(struct host *host, const struct plan *first, const sigset_t *asked, pthread_t thread) {
   struct timespec pause = {.tv_nsec = HOUSEKEEPING_MS * 1000000};
-  int64_t interval = (int64_t)host->plan->retain_interval_ms * 1000000, next = image_now() + interval;
-  while (sigtimedwait(asked, NULL, &pause) < 0) {
-    if (!host->plan->runs) continue;
+  int64_t interval = (int64_t)first->retain_interval_ms * 1000000, next = image_now() + interval;
+  bool retaining = *(const char *)at(first, first->retain_folder_at);
+  for (;;) {
+    int number = sigtimedwait(asked, NULL, &pause);
+    if (number == SIGTERM || number == SIGINT) break;
+    if (number == SIGUSR1) offer_change(host, first);
+    if (!retaining) continue;
     if (atomic_load_explicit(&host->snapshot_made, memory_order_acquire)) {
       atomic_store(&host->snapshot_made, false);
       retain_save(host);
@@ -124,6 +157,9 @@ static void keep_house(struct host *host, const sigset_t *asked, pthread_t threa
   atomic_store(&host->stop, true);
   pthread_kill(thread, WAKE_SIGNAL);
   pthread_join(thread, NULL);
+  if (!retaining) return;
+  take_snapshot(host);
+  retain_save(host);
 }
 
 int main(int count, char **arguments) {
@@ -137,6 +173,7 @@ int main(int count, char **arguments) {
   sigemptyset(&asked);
   sigaddset(&asked, SIGTERM);
   sigaddset(&asked, SIGINT);
+  sigaddset(&asked, SIGUSR1);
   pthread_sigmask(SIG_BLOCK, &all, NULL); /* the scan thread opens what it needs */
   host.folder = arguments[2];
   if (!prepare(&host, arguments[1])) return 1;
@@ -148,17 +185,14 @@ int main(int count, char **arguments) {
   pthread_attr_t attributes;
   pthread_attr_init(&attributes);
   pthread_attr_setstacksize(&attributes, STACK_SIZE);
+  const struct plan *first = host.program.plan; /* the scan thread owns host.program from here on */
   pthread_t thread;
   int error = pthread_create(&thread, &attributes, scan_thread, &host);
   if (error) {
     say("cannot start the scan thread: %s", strerror(error));
     return 1;
   }
-  keep_house(&host, &asked, thread);
-  if (host.plan->runs) {
-    take_snapshot(&host);
-    retain_save(&host);
-  }
+  keep_house(&host, first, &asked, thread);
   atomic_store(&host.status->phase, STOPPED);
   return 0;
 }

@@ -25,7 +25,7 @@
 #error "the scan host is not made for this machine"
 #endif
 
-bool load_plan(struct host *host, const char *path) {
+static bool load_plan(struct program *program, const char *path) {
   int fd = open(path, O_RDONLY | O_CLOEXEC);
   struct stat info;
   if (fd < 0 || fstat(fd, &info) != 0) {
@@ -41,19 +41,27 @@ bool load_plan(struct host *host, const char *path) {
     say("%s: this is no plan of this version; start with: python -m vplc.scan run", path);
     return false;
   }
-  host->plan = plan;
+  program->plan = plan;
   return true;
 }
 
-/* dlopen says "wrong ELF class" or less: this says which machine the library is for. */
-static bool right_machine(const char *path) {
-  Elf64_Ehdr head; /* e_machine lies at the same place in 32-bit files */
-  int fd = open(path, O_RDONLY | O_CLOEXEC);
-  ssize_t got = fd < 0 ? -1 : read(fd, &head, sizeof head);
+/* A private copy, so that a new build may overwrite the file under a running host. */
+static int copy_of(const char *path) {
+  char buffer[65536];
+  int from = open(path, O_RDONLY | O_CLOEXEC), to = memfd_create("vplc-program", MFD_CLOEXEC);
+  ssize_t got = from < 0 || to < 0 ? -1 : 1;
+  while (got > 0 && (got = read(from, buffer, sizeof buffer)) > 0)
+    if (write(to, buffer, (size_t)got) != got) got = -1;
   if (got < 0) say("%s: cannot read the library: %s", path, strerror(errno));
-  if (fd >= 0) close(fd);
-  if (got < 0) return false;
-  if (got < 20 || memcmp(head.e_ident, ELFMAG, SELFMAG) != 0) {
+  if (from >= 0) close(from);
+  if (got < 0 && to >= 0) close(to);
+  return got < 0 ? -1 : to;
+}
+
+/* dlopen says "wrong ELF class" or less: this says which machine the library is for. */
+static bool right_machine(int fd, const char *path) {
+  Elf64_Ehdr head; /* e_machine lies at the same place in 32-bit files */
+  if (pread(fd, &head, sizeof head, 0) < 20 || memcmp(head.e_ident, ELFMAG, SELFMAG) != 0) {
     say("%s: this is no shared library", path);
     return false;
   }
@@ -63,11 +71,14 @@ static bool right_machine(const char *path) {
   return false;
 }
 
-bool load_library(struct host *host) {
-  const struct plan *plan = host->plan;
+static bool load_library(struct program *program) {
+  const struct plan *plan = program->plan;
   const char *path = at(plan, plan->library_at);
-  if (!right_machine(path)) return false;
-  void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+  char copy[32];
+  int fd = copy_of(path);
+  if (fd < 0 || !right_machine(fd, path)) return false;
+  snprintf(copy, sizeof copy, "/proc/self/fd/%d", fd);
+  void *library = dlopen(copy, RTLD_NOW | RTLD_LOCAL); /* fd stays open: dlopen knows libraries by name */
   if (!library) {
     say("%s: cannot load the library: %s", path, dlerror());
     return false;
@@ -79,26 +90,26 @@ bool load_library(struct host *host) {
         path, abi ? abi : "(not sealed)", wanted);
     return false;
   }
-  *(void **)&host->init = dlsym(library, "vplc_init");
+  *(void **)&program->init = dlsym(library, "vplc_init");
   const struct plan_program *programs = at(plan, plan->programs_at);
-  host->run = calloc(plan->programs + 1, sizeof *host->run);
-  host->state = aligned_alloc(64, ((size_t)plan->state_size + 63) & ~(size_t)63);
-  bool ok = host->init && host->run && host->state;
+  program->run = calloc(plan->programs + 1, sizeof *program->run);
+  program->state = aligned_alloc(64, ((size_t)plan->state_size + 63) & ~(size_t)63);
+  bool ok = program->init && program->run && program->state;
   for (uint32_t i = 0; ok && i < plan->programs; i++) {
-    *(void **)&host->run[i] = dlsym(library, at(plan, programs[i].run_at));
-    if (!host->run[i]) say("%s: has no %s", path, (const char *)at(plan, programs[i].run_at));
-    ok = host->run[i] != NULL;
+    *(void **)&program->run[i] = dlsym(library, at(plan, programs[i].run_at));
+    if (!program->run[i]) say("%s: has no %s", path, (const char *)at(plan, programs[i].run_at));
+    ok = program->run[i] != NULL;
   }
   return ok;
 }
 
 /* Initial values, then the restored ones. */
-bool start_program(struct host *host) {
-  const struct plan *plan = host->plan;
+static bool start_program(struct program *program) {
+  const struct plan *plan = program->plan;
   const struct plan_patch *patches = at(plan, plan->patches_at);
-  if (host->init(host->state) != 0) {
+  if (program->init(program->state) != 0) {
     int32_t site;
-    memcpy(&site, host->state + plan->fault_site, sizeof site);
+    memcpy(&site, program->state + plan->fault_site, sizeof site);
     const struct plan_site *sites = at(plan, plan->sites_at);
     if (site > 0 && (uint32_t)site < plan->sites)
       say("the program faults while it is initialised: %s, line %u: %s", (const char *)at(plan, sites[site].pou_at),
@@ -109,14 +120,21 @@ bool start_program(struct host *host) {
   }
   for (uint32_t i = 0; i < plan->patches; i++) {
     const uint8_t *data = at(plan, patches[i].data_at);
-    uint8_t *to = host->state + patches[i].offset, mask = (uint8_t)patches[i].mask;
+    uint8_t *to = program->state + patches[i].offset, mask = (uint8_t)patches[i].mask;
     if (mask)
       *to = (uint8_t)((*to & ~mask) | (*data & mask));
     else
       memcpy(to, data, patches[i].size);
   }
-  host->status->restored = plan->patches;
   return true;
+}
+
+bool load_program(struct program *program, const char *plan_path) {
+  if (!load_plan(program, plan_path) || !load_library(program) || !start_program(program)) return false;
+  const struct plan_run *runs = at(program->plan, program->plan->runs_at);
+  for (uint32_t i = 0; i < program->plan->runs; i++) program->snapshot_size += runs[i].size;
+  program->snapshot = malloc(program->snapshot_size + 1);
+  return program->snapshot != NULL;
 }
 
 /* A file of the run folder, mapped for sharing. A fresh one replaces what is there in one step, so that readers of

@@ -42,22 +42,24 @@ static bool write_file(const char *path, const struct iovec *parts, int count, s
 }
 
 bool retain_save(struct host *host) {
-  static uint8_t *last; /* what the newer file holds */
-  static uint64_t saved;
-  const struct plan *plan = host->plan;
+  static uint8_t *last; /* what the newer file holds, and of which program */
+  static const struct plan *last_plan;
+  static uint64_t first, saved;
+  const struct plan *plan = host->taken.plan;
   const char *folder = at(plan, plan->retain_folder_at);
-  uint32_t size = host->snapshot_size;
-  if (!last && !(last = malloc(size + 1))) return false;
-  if (saved && memcmp(last, host->snapshot, size) == 0) return true; /* nothing changed: spare the flash */
-  uint64_t sequence = plan->retain_sequence + saved;
+  uint32_t size = host->taken.snapshot_size;
+  if (!size) return true;
+  if (saved && plan == last_plan && memcmp(last, host->taken.snapshot, size) == 0) return true; /* spare the flash */
+  if (!first) first = plan->retain_sequence;
+  uint64_t sequence = first + saved;
   struct head head = {.sequence = sequence,
                       .scan_time_ns = atomic_load(&host->scan_time_ns),
                       .directory_size = plan->directory_size,
                       .values_size = size};
   memcpy(head.magic, RETAIN_MAGIC, 8);
   void *directory = (void *)(uintptr_t)at(plan, plan->directory_at);
-  head.crc = crc32_of(crc32_of(crc32_of(0, &head, sizeof head), directory, plan->directory_size), host->snapshot, size);
-  struct iovec parts[] = {{&head, sizeof head}, {directory, plan->directory_size}, {host->snapshot, size}};
+  head.crc = crc32_of(crc32_of(crc32_of(0, &head, sizeof head), directory, plan->directory_size), host->taken.snapshot, size);
+  struct iovec parts[] = {{&head, sizeof head}, {directory, plan->directory_size}, {host->taken.snapshot, size}};
   char path[4096];
   snprintf(path, sizeof path, "%s/retain.%c", folder, sequence & 1 ? 'b' : 'a');
   if (!write_file(path, parts, 3, sizeof head + plan->directory_size + size)) {
@@ -70,7 +72,10 @@ bool retain_save(struct host *host) {
     fsync(fd);
     close(fd);
   }
-  memcpy(last, host->snapshot, size);
+  uint8_t *room = realloc(last, size);
+  if (!room) return false;
+  last = memcpy(room, host->taken.snapshot, size);
+  last_plan = plan;
   saved++;
   atomic_fetch_add(&host->status->retain_saves, 1);
   atomic_store(&host->status->retain_saved_ns, image_now());

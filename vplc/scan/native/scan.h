@@ -28,6 +28,8 @@ struct plan {
   char magic[8];
   uint64_t time_base_ns;    /* scan time of the first scan: a warm start goes on where the last run ended */
   uint64_t retain_sequence; /* of the first set to be saved; its lowest bit chooses the file */
+  uint32_t version;         /* counts the programs of this run folder; readers find the variables by it */
+  uint32_t trial_scans;     /* a fault within these first scans brings the program before back */
   uint32_t size, state_size;
   uint32_t fault_site, fault_a, fault_b; /* offsets into the state */
   int32_t core;                          /* -1: none */
@@ -37,7 +39,8 @@ struct plan {
   uint32_t directory_at, directory_size;         /* names and types of the retained values, opaque here */
   uint32_t drivers;
   uint32_t tasks_at, tasks, programs_at, programs, inputs_at, inputs, outputs_at, outputs;
-  uint32_t runs_at, runs, patches_at, patches, sites_at, sites, alarms_at, alarms;
+  uint32_t runs_at, runs, patches_at, patches, sites_at, sites, alarms_at, alarms,
+      moves_at, moves;
 };
 
 struct plan_task { /* by priority, the most urgent first */
@@ -67,6 +70,10 @@ struct plan_run { /* retained bytes of the state */
 
 struct plan_patch { /* a restored value, written after init and before the first scan */
   uint32_t offset, size, data_at, mask; /* mask 0: whole bytes */
+};
+
+struct plan_move { /* a value carried from the program before; bits: 0, or 0x100 + from + 16 * to */
+  uint32_t from, to, size, bits;
 };
 
 struct plan_site { /* what a fault number of the program means */
@@ -118,6 +125,10 @@ struct status {
   _Atomic uint64_t retain_saves, retain_failures;
   _Atomic int64_t retain_saved_ns;
   uint64_t restored;
+  _Atomic uint32_t version;              /* the program that runs now */
+  _Atomic uint32_t on_trial;             /* scans until the program before is given up */
+  _Atomic uint32_t rollbacks, refusals;  /* changes taken back, and not even begun */
+  _Atomic uint64_t swap_ns;              /* what the last change took from a scan */
   struct alarm_entry alarm[ALARMS];
   struct task_status task[];
 };
@@ -129,7 +140,7 @@ struct status {
 
 struct watch {
   _Atomic uint32_t request, done; /* equal: answered */
-  uint32_t count, spare;
+  uint32_t count, version;        /* the version whose variables these are */
   int64_t time_ns; /* scan time of the answer */
   struct plan_run range[WATCH_RANGES];
   uint8_t data[WATCH_BYTES];
@@ -139,23 +150,33 @@ struct watch {
 
 typedef int32_t run_function(void *state, int64_t now_ns);
 
-struct host {
+struct program {
   const struct plan *plan;
-  const char *folder;
   uint8_t *state;
   int32_t (*init)(void *state);
-  run_function **run; /* per program */
+  run_function **run;   /* per program of the plan */
+  uint8_t *snapshot;    /* room for the retained values */
+  uint32_t snapshot_size;
+};
+
+struct host {
+  struct program program; /* the scan thread's once it runs */
+  const char *folder;
   struct image *image;
   struct status *status;
   struct watch *watch;
+  uint64_t time_base_ns;
   int64_t start_ns; /* CLOCK_MONOTONIC of the first release */
   _Atomic int64_t scan_time_ns;
   uint64_t faulted; /* bit per task */
   _Atomic bool stop;
-  /* the snapshot of the retained values: wanted by housekeeping, made by the scan thread */
-  uint8_t *snapshot;
-  uint32_t snapshot_size;
+  /* the snapshot: wanted by housekeeping, made by the scan thread, with the program it is from */
   _Atomic bool snapshot_wanted, snapshot_made;
+  struct program taken;
+  /* online change: `next` is offered by housekeeping; `before` comes back when a scan on trial faults */
+  struct program *_Atomic next;
+  struct program before;
+  uint64_t faulted_before;
 };
 
 static inline const void *at(const struct plan *plan, uint32_t offset) { return (const char *)plan + offset; }
@@ -163,9 +184,8 @@ static inline const void *at(const struct plan *plan, uint32_t offset) { return 
 void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void raise_alarm(struct host *host, int error, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
-bool load_plan(struct host *host, const char *path);
-bool load_library(struct host *host);
-bool start_program(struct host *host);
+/* Plan, library and initial values; false after having said what is wrong. */
+bool load_program(struct program *program, const char *plan_path);
 void *map_file(const char *folder, const char *name, size_t size, bool fresh);
 
 #define WAKE_SIGNAL (SIGRTMIN + 1) /* makes a sleeping scan thread look at `stop` */

@@ -1,0 +1,158 @@
+"""Online change: a new program takes over between two scans, its values carried by path.
+
+`compare` decides what is carried and what forbids the change (pure); `change` hands the new plan to a running host and
+waits for the verdict. A program whose first scans fault is taken back by the host itself, in the same scan.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vplc.scan import plan, status
+from vplc.scan.configuration import Configuration, load
+from vplc.scan.errors import NotRunning, Problem, Refused
+from vplc.scan.image import describe
+from vplc.scan.layout import Layout, Variable
+from vplc.scan.prepare import library_problems, replace, variables_file, write_variables
+from vplc.scan.retain import rename
+
+TRIAL_SCANS = 100
+_TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """Bytes carried from one place of the state to another; bits -1 for whole bytes."""
+
+    start: int
+    to: int
+    size: int
+    from_bit: int = -1
+    to_bit: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """`unsafe` forbids the change; `report` says which variables begin anew or end."""
+
+    moves: tuple[Move, ...]
+    report: tuple[str, ...]
+    unsafe: tuple[str, ...]
+
+
+def compare(old: Sequence[Variable], new: Layout, renamed: Mapping[str, str]) -> Comparison:
+    """What carrying `old` variables into the new program means."""
+    targets = {v.path.upper(): v for v in new.variables if not v.constant}
+    moves: list[Move] = []
+    report: list[str] = []
+    unsafe: list[str] = []
+    found: set[str] = set()
+    still = {(v.path.upper(), v.offset) for v in old} == {(v.path.upper(), v.offset) for v in new.variables}
+    for v in old:
+        if v.constant:
+            continue
+        target = targets.get(rename(v.path, renamed).upper())
+        if target is None:
+            report.append(f"{v.path} ends")
+            continue
+        found.add(target.path.upper())
+        if target.type.upper() != v.type.upper() or target.size != v.size:
+            unsafe.append(f"{target.path} is {v.type} and would become {target.type}")
+        elif v.refers and not still:
+            report.append(f"{target.path} refers to a place that may have moved: it begins with its initial value")
+        elif v.bit >= 0 or target.bit >= 0:
+            moves.append(Move(v.offset, target.offset, 1, max(v.bit, 0), max(target.bit, 0)))
+        else:
+            moves.append(Move(v.offset, target.offset, v.size))
+    report.extend(f"{v.path} is new: it begins with its initial value" for k, v in targets.items() if k not in found)
+    return Comparison(tuple(_joined(moves)), tuple(report), tuple(unsafe))
+
+
+def _joined(moves: list[Move]) -> list[Move]:
+    """Neighbours that stay neighbours are carried at once."""
+    out: list[Move] = []
+    for m in sorted(moves, key=lambda m: m.to):
+        last = out[-1] if out else None
+        if (
+            last
+            and m.to_bit < 0
+            and last.to_bit < 0
+            and (last.start + last.size, last.to + last.size) == (m.start, m.to)
+        ):
+            out[-1] = Move(last.start, last.to, last.size + m.size)
+        else:
+            out.append(m)
+    return out
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How a change ended. `swap_ns` is what it took from the scan in which it happened."""
+
+    taken_over: bool
+    version: int
+    swap_ns: int
+    reason: str
+    report: tuple[str, ...]
+
+
+def change(folder: Path, config_path: Path, trial_scans: int = TRIAL_SCANS) -> Verdict:
+    """Gives the program of a configuration to the host in `folder`. Raises Refused, with everything that forbids it,
+    or NotRunning; the running program goes on then."""
+    configuration = load(config_path)
+    found = status.read(folder)
+    if found.phase != "running":
+        raise NotRunning(f"{folder}: the scan host does not run")
+    problems = [*library_problems(configuration), *_shape_problems(folder, found, configuration)]
+    if found.on_trial:
+        problems.append(Problem(str(folder), "the last change is still on trial", "try again in a moment"))
+    old = [Variable(*row) for row in json.loads(variables_file(folder, found.version).read_bytes())]
+    comparison = compare(old, configuration.layout, configuration.renamed)
+    problems.extend(
+        Problem(str(config_path), text, "rename one of them, or restart the host") for text in comparison.unsafe
+    )
+    if problems:
+        raise Refused(problems)
+    numbers = [int(p.suffixes[0][1:]) for p in folder.glob("variables.*.json")]
+    version = max(numbers) + 1
+    write_variables(folder, version, configuration.layout)
+    data = plan.write(configuration, moves=comparison.moves, version=version, trial_scans=trial_scans)
+    replace(folder / "plan.next", data)
+    os.kill(found.pid, signal.SIGUSR1)
+    return _wait(folder, found, version, comparison)
+
+
+def _wait(folder: Path, before: status.Status, version: int, comparison: Comparison) -> Verdict:
+    end = time.monotonic() + _TIMEOUT_S
+    while time.monotonic() < end:
+        now = status.read(folder)
+        if not now.alive:
+            raise NotRunning(f"{folder}: the scan host ended during the change")
+        if now.refusals > before.refusals:
+            raise Refused([Problem(str(folder), "the host refused the program", "its own output says why")])
+        if now.rollbacks > before.rollbacks:
+            reason = next((a for a in reversed(now.alarms) if "rolled back" in a), "a scan faulted")
+            return Verdict(False, now.version, now.swap_ns, reason, comparison.report)
+        if now.version == version and not now.on_trial:
+            return Verdict(True, version, now.swap_ns, "", comparison.report)
+        time.sleep(0.01)
+    raise NotRunning(f"{folder}: the change got no verdict; look at the status")
+
+
+def _shape_problems(folder: Path, found: status.Status, configuration: Configuration) -> list[Problem]:
+    out = []
+    mine = {t.name: (t.interval_ns, t.priority) for t in configuration.tasks}
+    theirs = {t.name: (t.interval_ns, t.priority) for t in found.tasks}
+    if list(mine.items()) != list(theirs.items()):
+        out.append(
+            Problem(str(folder), "tasks, intervals or priorities differ from those that run", "restart the host")
+        )
+    if describe(configuration) != json.loads((folder / "image.json").read_bytes()):
+        out.append(Problem(str(folder), "drivers or channels differ from those that run", "restart the host"))
+    return out
