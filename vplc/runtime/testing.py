@@ -56,18 +56,20 @@ def _run_one(host: Host, test: PouSymbol, name: str, teardown: str) -> Outcome:
             test.title, test.source.name, fault.line or line, False, f"fault while initialising: {fault.message}"
         )
     if host.call(name):
-        line, problem = _failure(host, line)
+        line, problem = _failure(host, line, test)
     if test.teardown and host.call(teardown) and not problem:
-        line, problem = _failure(host, line)
+        line, problem = _failure(host, line, test)
     return Outcome(test.title, test.source.name, line, not problem, problem)
 
 
-def _failure(host: Host, line: int) -> tuple[int, str]:
+def _failure(host: Host, line: int, test: PouSymbol) -> tuple[int, str]:
     site, a, b = host.fault_record()
     kind, _, detail = site.kind.partition(":")
     where = site.source.line_col(site.start)[0] if site.source is not None else line
     if kind != "assert":
         fault = host.fault()
+        if site.source is not test.source:
+            where = line
         return where, f"fault in {fault.pou}: {fault.message} ({fault.file}:{fault.line})"
     text, message, *kinds = detail.split("\x1f")
     shown = []

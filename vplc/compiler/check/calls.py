@@ -12,6 +12,7 @@ from vplc.compiler.source import nearest
 from vplc.compiler.symbols import PouSymbol, Variable
 from vplc.compiler.types import (
     BOOL,
+    ELEMENTARY,
     ERROR,
     VOID,
     ArrayType,
@@ -23,6 +24,8 @@ from vplc.compiler.types import (
     Type,
     same,
 )
+
+_CONVERTIBLE = [*ELEMENTARY, "STRING", "WSTRING"]
 
 
 @dataclass(slots=True)
@@ -95,12 +98,10 @@ class Calls(Expressions):
             self.error("E034", f"{node.name} is a type and cannot be called", node)
             return None
         names = [k for k, v in self.program.scope.names.items() if isinstance(v, PouSymbol)]
-        self.error(
-            "E030",
-            f'unknown function "{node.name}"',
-            node,
-            nearest(node.name, [*names, *self.visible_names(), *self.intrinsic_names()]),
-        )
+        hint = nearest(node.name, [*names, *self.visible_names(), *self.intrinsic_names()])
+        if not hint and "_TO_" in upper:
+            hint = nearest(node.name, [f"{a}_TO_{b}" for a in _CONVERTIBLE for b in _CONVERTIBLE])
+        self.error("E030", f'unknown function "{node.name}"', node, hint)
         return None
 
     def intrinsic_names(self) -> list[str]:

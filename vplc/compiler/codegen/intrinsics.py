@@ -126,15 +126,13 @@ class IntrinsicEmitter(ExpressionEmitter):
         return self.op(f"call {ir} @{symbol}({typed_args})")
 
     def c_format(self, e: typed.Intrinsic) -> str:
-        self.module.declare("declare i32 @snprintf(ptr, i64, ptr, ...)")
+        # Not snprintf: its size argument has another width on 32-bit targets. 17 digits fit the buffer.
+        self.module.declare("declare i32 @sprintf(ptr, ptr, ...)")
         form = self.module.text_constant(b"%.*E\0")
         buffer = self.op(f"inttoptr i64 {self.value(e.args[0])} to ptr")
-        size, digits, number = (self.value(a) for a in e.args[1:])
+        digits, number = (self.value(a) for a in e.args[2:])
         digits = digits if digits.isdigit() else self.op(f"trunc i64 {digits} to i32")
-        return self.op(
-            f"call i32 (ptr, i64, ptr, ...) @snprintf(ptr {buffer}, i64 {size}, ptr {form}, "
-            f"i32 {digits}, double {number})"
-        )
+        return self.op(f"call i32 (ptr, ptr, ...) @sprintf(ptr {buffer}, ptr {form}, i32 {digits}, double {number})")
 
     def shift(self, e: typed.Intrinsic, ir: str) -> str:
         """Shifts by the width or more give 0, rotations turn modulo the width, negative counts fault."""
