@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import fcntl
 import gc
+import hashlib
 import importlib.metadata
 import json
 import logging
@@ -184,7 +185,8 @@ async def _serve(config: AgentConfig, identity: Identity) -> None:
     from agent.events import EventLog
     from agent.execute import Executor
     from agent.ledger import Ledger
-    from agent.loop import Loop, Parts, Timing
+    from agent.loop import Loop
+    from agent.parts import Parts, Timing
     from agent.status import StatusServer
     from agent.uplink import Uplink
     from agent.verify import TrustStore
@@ -227,7 +229,7 @@ async def _serve(config: AgentConfig, identity: Identity) -> None:
             uplink=uplink,
             executor=executor,
             events=EventLog(state),
-            ledger=Ledger(state),
+            ledger=Ledger(state, _enrolment(identity)),
             in_thread=in_thread,
         ),
         node=identity.node,
@@ -263,6 +265,11 @@ async def _serve(config: AgentConfig, identity: Identity) -> None:
         logging.shutdown()
         # Not by returning: the long poll's thread may be held by the centre for a minute more.
         os._exit(code)
+
+
+def _enrolment(identity: Identity) -> str:
+    roots = (hashlib.sha256(root).hexdigest() for root in (identity.catalog_root, identity.director_root))
+    return "\n".join((identity.site, identity.node, *roots))
 
 
 def _settle_memory() -> None:
@@ -320,6 +327,9 @@ class _BoundTrust:
 
     def last_good(self, now: datetime) -> DesiredState | None:
         return self._store.last_good(now)
+
+    def remember(self, adopted: DesiredState) -> None:
+        self._store.remember(adopted)
 
     def status(self) -> TrustStatus:
         return self._store.status()

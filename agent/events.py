@@ -83,7 +83,17 @@ class EventLog:
         return tuple(event for event in self._page.events if event.seq <= self._saved)[:limit]
 
     def seen(self, up_to: int) -> None:
-        """The centre has stored every event up to this number."""
+        """The centre has stored every event up to this number.
+
+        A number this log never gave means that an old copy of it was put back: its next numbers would be taken for
+        events seen already. What is here goes out once more under a new incarnation.
+        """
+        if up_to > self._page.last:
+            self._page = _Page(
+                incarnation=secrets.token_hex(8), last=self._page.last, lost=self._page.lost, events=self._page.events
+            )
+            self._dirty = True
+            return
         kept = [event for event in self._page.events if event.seq > up_to]
         if len(kept) != len(self._page.events):
             self._page.events = kept

@@ -14,31 +14,25 @@ import random
 import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from agent.actions import Action, Connect, Pull, Remove, Replace, Start, Stop, Wait
 from agent.buffer import Buffer
-from agent.busserver import BusServer
-from agent.committer import Committer
-from agent.events import EventLog
-from agent.execute import Blobs, Executor, InThread, fetch_missing
-from agent.ledger import Ledger, LedgerPage
+from agent.execute import fetch_missing
+from agent.ledger import LedgerPage
+from agent.parts import Memory, Parts, Timing
 from agent.plan import after_failure, after_look, plan
-from agent.runtimes.base import Attempts, Observed, ObservedInstance, Phase, Runtime, Wanted, wanted
+from agent.runtimes.base import Attempts, Observed, ObservedInstance, Phase, wanted
 from agent.status import judge
-from agent.uplink import Uplink
 from manifests.errors import MachineError, SluiceError, TrustError, UnreachableError
 from manifests.messages import (
-    BufferStatus,
     InstanceStatus,
-    ReportReply,
     Severity,
     State,
     StatusReport,
-    TrustStatus,
 )
 from manifests.model import Artifact, DesiredState
 
@@ -61,69 +55,6 @@ _REASONS: Mapping[type[Action], str] = {
 }
 
 _log = logging.getLogger("agent.loop")
-
-
-class Trust(Protocol):
-    """``verify.TrustStore`` bound to the client; blocking."""
-
-    def refresh(self, now: datetime, wait_s: float) -> DesiredState: ...
-
-    def activate(self, candidate: DesiredState) -> None: ...
-
-    def last_good(self, now: datetime) -> DesiredState | None: ...
-
-    def status(self) -> TrustStatus: ...
-
-
-class Centre(Protocol):
-    """The calls of ``client.OrchestratorClient`` that the loop makes itself; blocking."""
-
-    def report(self, report: StatusReport) -> ReportReply: ...
-
-    def renew_if_due(self, now: datetime) -> bool: ...
-
-    def certificate_not_after_ns(self) -> int: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """Seconds: between two rounds when nothing happens, of a long poll, between two reports."""
-
-    poll_s: float = 2.0
-    sync_wait_s: float = 60.0
-    report_s: float = 30.0
-
-
-@dataclass(slots=True)
-class Parts:
-    """The collaborators, built by ``cli``."""
-
-    runtime: Runtime
-    trust: Trust
-    centre: Centre
-    blobs: Blobs
-    committer: Committer
-    bus: BusServer
-    uplink: Uplink
-    executor: Executor
-    events: EventLog
-    ledger: Ledger
-    in_thread: InThread
-
-
-@dataclass(slots=True)
-class Memory:
-    """What the loop knows between two rounds."""
-
-    desired: DesiredState | None = None
-    wanted: tuple[Wanted, ...] | None = None
-    observed: Observed = field(default_factory=Observed)
-    attempts: dict[str, Attempts] = field(default_factory=dict)
-    statuses: dict[str, InstanceStatus] = field(default_factory=dict)
-    waiting: tuple[str, ...] = ()
-    engine_fault: str = ""
-    adoption_fault: str = ""
-    buffer: BufferStatus = field(default_factory=BufferStatus)
 
 
 class Loop:
@@ -184,18 +115,39 @@ class Loop:
 
     async def boot(self) -> None:
         """Sockets first: workloads that survived are waiting to hand over what they hold."""
-        page = self._parts.ledger.read()
+        page = await self._parts.in_thread(self._parts.ledger.read)
+        if self._parts.ledger.damaged:
+            text = "the ledger is not as this enrolment wrote it; it is not used"
+            self._event(Severity.SECURITY, "ledger-damaged", "agent", text)
+        if page.desired is not None:
+            self._parts.trust.remember(page.desired)
         desired = await self._parts.in_thread(self._parts.trust.last_good, self._now())
         if desired is None and page.desired is not None:
             desired = page.desired
-            text = "the verified instructions on disk are damaged; running from the copy in the ledger"
+            text = "the verified instructions on disk are damaged; running from the sealed copy in the ledger"
+            self.memory.restage = True
             self._event(Severity.SECURITY, "trust-damaged", "agent", text)
+        elif desired is not None and page.desired is not None and _older(desired, page.desired):
+            text = (
+                f"the instructions on disk are generation {desired.facts.generation}, but "
+                f"{page.desired.facts.generation} was in force: an old copy was put back; running from the ledger"
+            )
+            desired = page.desired
+            self.memory.restage = True
+            self._event(Severity.SECURITY, "trust-rolled-back", "agent", text)
         elif desired is not None and desired != page.desired:  # a crash between activating and writing it down
-            await self._parts.in_thread(self._parts.ledger.write, LedgerPage(desired=desired))
+            await self._keep(desired)
         self._want(desired)
         for instance in self.memory.wanted or ():
             await self._open_bus(instance.name)
         self._event(Severity.INFO, "agent-started", "agent", f"version {self._version}")
+
+    async def _keep(self, desired: DesiredState) -> None:
+        """A full disk must not keep a booting agent from its workloads: the signed copies are there."""
+        try:
+            await self._parts.in_thread(self._parts.ledger.write, LedgerPage(desired=desired))
+        except MachineError as error:
+            _log.error("the ledger cannot be written", extra={"error": str(error)})
 
     def _want(self, desired: DesiredState | None) -> None:
         memory = self.memory
@@ -295,6 +247,14 @@ class Loop:
                 self._event(Severity.ERROR, "step-failed", action.name, f"{type(action).__name__}: {error}")
             memory.attempts[action.name] = after_failure(known, reason, str(error), self._monotonic_ns())
             return False
+        except Exception as error:  # noqa: BLE001 - a bug met by one instance must not hold up the others' steps
+            _log.exception("a step failed", extra={"action": type(action).__name__, "instance": action.name})
+            said = f"{type(error).__name__}: {error}"[:300]
+            known = memory.attempts.get(action.name, Attempts())
+            if known.detail != said:
+                self._event(Severity.ERROR, "agent-fault", action.name, f"{type(action).__name__}: {said}")
+            memory.attempts[action.name] = after_failure(known, "AgentFault", said, self._monotonic_ns())
+            return False
         match action:
             case Start(instance=instance):
                 self._event(Severity.INFO, "instance-started", action.name, f"version {instance.release.version}")
@@ -372,7 +332,7 @@ class Loop:
         Raises UnreachableError, TrustError or MachineError; the old state is then still in force.
         """
         self._last_refusal = ""
-        if candidate == self.memory.desired:
+        if candidate == self.memory.desired and not self.memory.restage:
             self.memory.adoption_fault = ""
             return
         async with self._staging:
@@ -390,8 +350,8 @@ class Loop:
             self.memory.adoption_fault = f"generation {candidate.facts.generation} is not complete yet: {error}"
             raise
         await self._parts.in_thread(self._parts.trust.activate, candidate)
-        await self._parts.in_thread(self._parts.ledger.write, LedgerPage(desired=candidate))
-        self.memory.adoption_fault = ""
+        await self._keep(candidate)
+        self.memory.adoption_fault, self.memory.restage = "", False
         self._want(candidate)
         self._event(
             Severity.INFO, "instructions-adopted", "agent", f"generation {candidate.facts.generation} is in force"
@@ -598,3 +558,7 @@ class Loop:
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._wall_ns() / 1e9, UTC)
+
+
+def _older(one: DesiredState, other: DesiredState) -> bool:
+    return one.facts.site == other.facts.site and one.facts.generation < other.facts.generation

@@ -107,6 +107,7 @@ class TrustStore:
         self._activated = folder / "activated"
         self._mutex = threading.RLock()
         self._status = TrustStatus()
+        self._adopted: DesiredState | None = None
         self.notes: tuple[str, ...] = ()
         with disk_errors("cannot make the trust folder", folder):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -138,6 +139,7 @@ class TrustStore:
                 raise InternalError("only the state that was accepted last can be activated")
             self._write(self._activated, verified.kept)
             self._status = replace(self._status, adopted_generation=candidate.facts.generation)
+            self._adopted = None  # from here on the metadata on disk says it
 
     def last_good(self, now: datetime) -> DesiredState | None:
         """What to run before, or without, the orchestrator; None when there is nothing that may be trusted.
@@ -163,6 +165,17 @@ class TrustStore:
                 self._adopt_versions(verified, None)
         return found
 
+    def remember(self, adopted: DesiredState) -> None:
+        """What was in force when this node last ran, from the sealed ledger: nothing older may follow, also when the
+        metadata on disk is damaged or was put back from an old copy. Ignored when it is another site's."""
+        if adopted.facts.site == self._identity.site:
+            self._adopted = adopted
+
+    def _newest(self, held: _Verified | None) -> DesiredState | None:
+        """The newest state this node is known to have accepted."""
+        known = [state for state in (held.state if held is not None else None, self._adopted) if state is not None]
+        return max(known, key=lambda state: state.facts.generation, default=None)
+
     def status(self) -> TrustStatus:
         return self._status
 
@@ -186,7 +199,7 @@ class TrustStore:
         new_catalog = {name: data for name, data in reply.catalog.items() if have.catalog.get(name) != data}
         new_director = {name: data for name, data in reply.director.items() if have.director.get(name) != data}
         if held is not None and not new_catalog and not new_director:
-            verified = self._verify(have, now, held.state)  # nothing new: is it still fresh?
+            verified = self._verify(have, now, self._newest(held))  # nothing new: is it still fresh?
             self._adopt_versions(verified, now)
             return verified.state
         with disk_errors("cannot verify the instructions", self._folder), self._scratch() as scratch:
@@ -197,7 +210,7 @@ class TrustStore:
             catalog = _run_client(scratch / "catalog", identity.catalog_root, have.catalog, new_catalog, None)
         releases = self._releases(client, director, catalog, have.releases, now, end)
         with self._locked():
-            verified = self._verify(_Kept(catalog, director, releases), now, held.state if held else None)
+            verified = self._verify(_Kept(catalog, director, releases), now, self._newest(held))
             for name, repository in (("director", verified.director), ("catalog", verified.catalog)):
                 stamp = signed_at(repository.timestamp) if repository.timestamp is not None else None
                 early = trust.future_refusal(now, stamp, f"{name}/timestamp.json")

@@ -89,7 +89,7 @@ class DockerRuntime:
                     instances[found.name] = found
             images = {image["Id"] for image in api.images(all=True)}
             existing = {network["Name"] for network in api.networks()}
-        prepared = {a.root.digest for a in artifacts if self._images.get(a.root.digest) in images}
+        prepared = {a.root.digest for a in artifacts if self._image(a) in images}
         segments = {name for name, network in self._networks.items() if network in existing}
         prefix = self._network_name("")
         segments |= {
@@ -204,7 +204,7 @@ class DockerRuntime:
             return _instance(api.inspect_container(name)).runtime_id
 
     def _create(self, api: Any, instance: Wanted, run_folder: Path) -> None:
-        image = self._images.get(instance.root)
+        image = self._image(instance.artifact)
         if image is None:
             raise MachineError("its image was not loaded", where=instance.name)
         resources = instance.release.resources
@@ -315,6 +315,15 @@ class DockerRuntime:
 
     def _container_name(self, instance: str) -> str:
         return f"sluice-{self._site}-{self._node}-{instance}"
+
+    def _image(self, artifact: Artifact | None) -> str | None:
+        """The engine's id of an artifact's image: the digest of its config or of its manifest, both signed. The file
+        that remembers which one is only a memory: what is not signed is not run, whatever that file says."""
+        if artifact is None:
+            return None
+        known = self._images.get(artifact.root.digest)
+        signed = {artifact.root.digest, *(blob.digest for blob in artifact.blobs)}
+        return known if known in signed else None
 
     def _network(self, segment: str) -> str:
         """The engine's network behind a segment: the node's own setting, or the one the agent makes."""

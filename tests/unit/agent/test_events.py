@@ -54,3 +54,16 @@ def test_what_must_be_dropped_is_counted_by_an_event(tmp_path: Path) -> None:
     assert len(notices) == 1
     started = [event for event in kept if event.kind == "instance-started"]
     assert int(notices[0].text.split()[0]) + len(started) == KEPT * 3
+
+
+def test_a_log_put_back_from_an_old_copy_starts_a_new_incarnation(tmp_path: Path) -> None:
+    log = EventLog(tmp_path)
+    log.add(1, Severity.INFO, "a", "s", "t")
+    log.save()
+    before = log.incarnation
+    log.seen(90)
+    assert log.incarnation != before
+    log.save()
+    assert [event.kind for event in log.unseen()] == ["a"]
+    log.seen(1)
+    assert log.unseen() == ()

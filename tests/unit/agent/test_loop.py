@@ -15,7 +15,8 @@ from agent.busserver import Voice
 from agent.events import EventLog
 from agent.execute import Executor
 from agent.ledger import Ledger
-from agent.loop import Loop, Parts, Timing
+from agent.loop import Loop
+from agent.parts import Parts, Timing
 from agent.uplink import Uplink
 from manifests.errors import MachineError, TrustError, UnreachableError
 from manifests.messages import IngestReply, IngestRequest, ReportReply, StatusReport, TrustStatus
@@ -73,6 +74,9 @@ class FakeTrust:
 
     def last_good(self, now: datetime) -> DesiredState | None:
         return self.good
+
+    def remember(self, adopted: DesiredState) -> None:
+        self.remembered = adopted
 
     def status(self) -> TrustStatus:
         return TrustStatus()
@@ -240,6 +244,52 @@ async def test_when_the_verified_files_are_damaged_the_ledger_takes_their_place(
     await world.settle()
     assert world.runtime.starts == ["press"]
     assert "trust-damaged" in await world.kinds()
+    assert world.trust.remembered == state(1, "press")
+    await world.loop.adopt(state(1, "press"))  # the same again, verified: it must be bootable from now on
+    assert world.trust.activated == [state(1, "press")] * 2
+    await world.settle()
+    assert world.runtime.starts == ["press"]
+
+
+async def test_a_ledger_with_one_changed_byte_starts_nothing(world: World) -> None:
+    await world.loop.adopt(state(1, "press"))
+    path = world.folder / "ledger.json"
+    path.write_bytes(path.read_bytes().replace(b"press", b"pross"))
+    world.loop = world.restart()
+    await world.loop.boot()
+    await world.settle()
+    assert world.runtime.starts == []
+    assert "ledger-damaged" in await world.kinds()
+
+
+async def test_an_old_copy_of_the_signed_files_does_not_turn_a_node_back(world: World) -> None:
+    await world.loop.adopt(state(2, "press", version="2.0.0"))
+    await world.settle()
+    world.trust.good = state(1, "press")
+    world.loop = world.restart()
+    await world.loop.boot()
+    await world.settle()
+    assert world.runtime.instances["press"].version == "2.0.0"
+    assert world.runtime.stops == []
+    assert "trust-rolled-back" in await world.kinds()
+    assert Ledger(world.folder).read().desired == state(2, "press", version="2.0.0")
+
+
+async def test_a_bug_met_by_one_instance_does_not_hold_up_the_others(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = world.runtime.start
+
+    def buggy(instance: Any, run_folder: Path) -> str:
+        if instance.name == "press":
+            raise ZeroDivisionError
+        return start(instance, run_folder)
+
+    monkeypatch.setattr(world.runtime, "start", buggy)
+    await world.loop.adopt(state(1, "press", "pump"))
+    await world.settle()
+    assert world.runtime.starts == ["pump"]
+    assert "agent-fault" in await world.kinds()
 
 
 @pytest.mark.parametrize(

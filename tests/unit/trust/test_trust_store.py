@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -143,6 +144,23 @@ def test_a_generation_accepted_but_not_activated_yet_is_a_floor_too(plant: Plant
     plant.store.refresh(plant.source, plant.now)
     plant.assign(4)
     refused(plant, "rollback")
+
+
+def test_what_was_in_force_is_a_floor_also_when_the_metadata_on_disk_is_gone(plant: Plant) -> None:
+    plant.assign(3)
+    adopted = plant.store.refresh(plant.source, plant.now)
+    plant.store.activate(adopted)
+    for left in plant.store._folder.iterdir():
+        left.unlink() if left.is_symlink() or left.is_file() else shutil.rmtree(left)
+    store = TrustStore(plant.store._folder, plant.store._identity)
+    assert store.last_good(plant.now) is None
+    store.remember(adopted)
+    plant.assign(2)
+    with pytest.raises(TrustError, match="generation 2 is older than 3"):
+        store.refresh(plant.source, plant.now)
+    plant.assign(4)
+    store.activate(store.refresh(plant.source, plant.now))
+    assert store.status().adopted_generation == 4
 
 
 def test_an_older_timestamp_played_back_is_refused(plant: Plant) -> None:
