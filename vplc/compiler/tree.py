@@ -102,6 +102,14 @@ class StructInit(Expr):
     fields: list[tuple[str, Expr]]
 
 
+@dataclass(slots=True)
+class Construct(Expr):
+    """`FB(1, b := 2) := (x := 3)`: arguments of FB_Init, one list per instance, then initial values."""
+
+    args: list[list[Argument]]
+    init: Expr | None
+
+
 # -- types ---------------------------------------------------------------------------------------
 
 

@@ -6,7 +6,7 @@ from vplc.compiler import tree, typed
 from vplc.compiler.check.base import type_name
 from vplc.compiler.check.builtins import Builtins
 from vplc.compiler.source import nearest
-from vplc.compiler.symbols import Variable
+from vplc.compiler.symbols import PouSymbol, Variable
 from vplc.compiler.types import (
     ERROR,
     LINT,
@@ -18,6 +18,10 @@ from vplc.compiler.types import (
     StructType,
     Type,
 )
+
+
+MAX_LISTED = 4_000_000  # one by one: more would cost minutes and gigabytes
+MAX_STATEMENTS = 10_000
 
 
 class InitialValues(Builtins):
@@ -76,6 +80,8 @@ class InitialValues(Builtins):
 
     def init_value(self, t: Type, node: tree.Expr, place: typed.Expr) -> tuple[object, list[typed.Stmt]]:
         """Data for the constant part, statements for the rest."""
+        if isinstance(node, tree.Construct):
+            return self._construct(t, node, place)
         if isinstance(t, ArrayType):
             if isinstance(node, tree.ListInit):
                 return self._array_init(t, node, place)
@@ -178,6 +184,9 @@ class InitialValues(Builtins):
                         item = item.args[0].value if item.args else None
             if count > t.count + 1:
                 count = t.count + 1
+            if count > MAX_LISTED or (count > MAX_STATEMENTS and statements):
+                self.error("E042", f"{count} initial values are too many", node, "fill the array in the program")
+                return at
             for repeat in range(count):
                 if item is None:
                     at += 1
@@ -234,9 +243,6 @@ class InitialValues(Builtins):
             upper = name.upper()
             member = t.symbol.find_member(upper)
             if member is None or member.kind in ("temp", "external"):
-                init = t.symbol.find_method("FB_INIT")
-                if init is not None and any(p.name.upper() == upper for p in init.params):
-                    continue
                 known = [v.name for b in t.symbol.bases() for v in b.variables.values()]
                 self.error("E032", f"{t.name} has no variable {name}", item, nearest(name, known))
                 continue
@@ -251,6 +257,56 @@ class InitialValues(Builtins):
                 values[upper] = value
             statements.extend(more)
         return values, statements
+
+    def _construct(self, t: Type, node: tree.Construct, place: typed.Expr) -> tuple[object, list[typed.Stmt]]:
+        """FB_Init with arguments, then the initial values; `T(x := 1)` without FB_Init gives initial values only."""
+        block = t.element if isinstance(t, ArrayType) else t
+        start = block.symbol.find_method("FB_INIT") if isinstance(block, BlockType) else None
+        statements: list[typed.Stmt] = []
+        fields: list[tuple[str, tree.Expr]] = []
+        if isinstance(t, ArrayType):
+            if start is None:
+                self.error("E051", f"{block.name} has no FB_Init that could take these arguments", node)
+            elif len(node.args) != t.count:
+                self.error("E051", f"{len(node.args)} argument lists for the {t.count} elements of {t.name}", node)
+            else:
+                for at, args in enumerate(node.args):
+                    element = typed.IndexPlace(block, node.start, place, self._indices(t, at, node.start))
+                    statements.append(self._start_block(start, args, element, node))
+        elif start is None:
+            if any(not a.name for a in node.args[0]):
+                self.error("E051", f"{t.name} has no FB_Init that could take these arguments", node)
+            fields = [(a.name, a.value) for a in node.args[0] if a.value is not None and a.name]
+        else:
+            known = {p.name.upper() for p in start.params}
+            mine = [a for a in node.args[0] if not a.name or a.name.upper() in known]
+            fields = [(a.name, a.value) for a in node.args[0] if a not in mine and a.value is not None]
+            statements.append(self._start_block(start, mine, place, node))
+        init = node.init
+        if fields and isinstance(init, tree.StructInit):
+            init = tree.StructInit(init.start, init.end, [*fields, *init.fields])
+        elif fields:
+            init = tree.StructInit(node.start, node.end, fields)
+        if init is None:
+            return None, statements
+        value, more = self.init_value(t, init, place)
+        return value, statements + more
+
+    def _start_block(
+        self, start: PouSymbol, given: list[tree.Argument], place: typed.Expr, node: tree.Construct
+    ) -> typed.Stmt:
+        from vplc.compiler.check.calls import Callee
+
+        # The first two parameters are the runtime's (retain, online copy), never written by the user.
+        hidden = ("BINITRETAINS", "BINCOPYCODE")
+        names = [p.name for p in start.params if p.name.upper() not in hidden]
+        args = list(given)
+        if args and not args[0].name:
+            if len(args) > len(names):
+                self.error("E051", f"FB_Init takes {len(names)} arguments, {len(args)} given", node)
+            args = [tree.Argument(a.start, n, a.value) for a, n in zip(args, names, strict=False)]
+        call = tree.Call(node.start, node.end, tree.Name(node.start, node.end, start.name), args)
+        return typed.Evaluate(node.start, self.function_call(Callee("method", start, place), call))
 
     # -- aggregates inside bodies ----------------------------------------------------------------------
 

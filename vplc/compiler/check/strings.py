@@ -144,11 +144,3 @@ class StringFunctions(Arguments):
                 result = self.string_call("CONCAT", [result, value], t, node)
         assert result is not None
         return result
-
-    def _case_function(self, name: str, node: tree.Call) -> typed.Expr:
-        got = self.string_args(node, name, ("IN",), 1)
-        if got is None:
-            return self.bad(node)
-        t = got[0][0].type
-        assert isinstance(t, StringType)
-        return self.string_call(name, got[0], StringType(t.length, t.wide), node)

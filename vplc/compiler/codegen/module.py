@@ -479,9 +479,10 @@ out:
             for v in t.members
         )
 
-    def init_block(self, t: BlockType) -> FunctionInfo:
+    def init_block(self, t: BlockType, started: bool = False) -> FunctionInfo:
+        """`started`: the declaration itself calls FB_Init, with arguments."""
         symbol = t.symbol
-        key = (id(symbol), "init")
+        key = (id(symbol), "init started" if started else "init")
         info = self.functions.get(key)
         if info is not None:
             return info
@@ -489,7 +490,7 @@ out:
         em = self.emitter(symbol, info.name)
         for v in t.members:
             if v.kind != "inout" and self.needs_init(v.type):
-                self.init_memory(em, em.pointer("%self", v.offset), v.type)
+                self.init_memory(em, em.pointer("%self", v.offset), v.type, starts_itself(v))
         for v in t.members:
             if isinstance(v.dynamic, list):
                 em.statements(v.dynamic)
@@ -497,7 +498,7 @@ out:
             if v.owner is symbol and v.storage == "static" and isinstance(v.dynamic, list) and not v.hidden:
                 em.statements(v.dynamic)
         start = symbol.find_method("FB_INIT")
-        if start is not None:
+        if start is not None and not started:
             function = self.function(start)
             slot = em.alloca(8)
             args = ["ptr %ctx", "ptr %self", f"ptr {slot}"]
@@ -512,9 +513,9 @@ out:
         self.texts.append(em.finish(f"internal i32 @{info.name}(ptr %ctx, ptr %self)", [], "noinline nounwind "))
         return info
 
-    def init_memory(self, em: StatementEmitter, pointer: str, t: Type) -> None:
+    def init_memory(self, em: StatementEmitter, pointer: str, t: Type, started: bool = False) -> None:
         if isinstance(t, BlockType):
-            info = self.init_block(t)
+            info = self.init_block(t, started)
             em.status(em.op(f"call i32 @{info.name}(ptr %ctx, ptr {pointer})"), True)
         elif isinstance(t, ArrayType):
             counter = em.alloca_type("i64")
@@ -526,7 +527,7 @@ out:
             em.branch(em.op(f"icmp slt i64 {n}, {t.count}"), body, done)
             em.begin(body)
             offset = em.op(f"mul i64 {n}, {t.element.size}")
-            self.init_memory(em, em.op(f"getelementptr i8, ptr {pointer}, i64 {offset}"), t.element)
+            self.init_memory(em, em.op(f"getelementptr i8, ptr {pointer}, i64 {offset}"), t.element, started)
             em.put(f"store i64 {em.op(f'add i64 {n}, 1')}, ptr {counter}")
             em.jump(head)
             em.begin(done)
@@ -544,7 +545,7 @@ out:
             if v.hidden:
                 continue
             if self.needs_init(v.type):
-                self.init_memory(em, em.pointer("%ctx", v.offset), v.type)
+                self.init_memory(em, em.pointer("%ctx", v.offset), v.type, starts_itself(v))
             if isinstance(v.dynamic, list) and (v.owner is None or v.owner.kind in ("PROGRAM", "FUNCTION", "METHOD")):
                 if v.owner is not None and v.owner.kind != "PROGRAM" and v.kind not in ("static",) and not v.constant:
                     continue
@@ -619,6 +620,14 @@ out:
         parts.append(body)
         parts.extend(self.metadata)
         return "\n".join(parts) + "\n"
+
+
+def starts_itself(v: Variable) -> bool:
+    """Whether the declaration calls FB_Init with arguments of its own."""
+    return isinstance(v.dynamic, list) and any(
+        isinstance(s, typed.Evaluate) and isinstance(s.value, typed.Call) and s.value.callee.name.upper() == "FB_INIT"
+        for s in v.dynamic
+    )
 
 
 def runs(image: bytes) -> list[tuple[int, bytes]]:

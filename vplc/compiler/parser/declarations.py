@@ -188,7 +188,7 @@ class FileParser(TypeParser):
                 pou.properties.append(self.property(pou.kind == "INTERFACE"))
             elif kind == "ACTION":
                 pou.actions.append(self.action(pou))
-            elif kind == "ID" and self.token.upper in _MODIFIERS and self.peek().kind == "METHOD":
+            elif kind == "ID" and self.token.upper in _MODIFIERS and self.peek().kind in ("METHOD", "PROPERTY"):
                 self.advance()
             elif kind == "ID" and self.token.upper == "USING" and self.peek().kind == "ID":
                 self.using()

@@ -170,11 +170,11 @@ class TypeParser(StatementParser):
             names: list[tuple[str, int, int, str]] = []
             pragmas = self.take_pragmas()
             while True:
-                if self.kind == "AT" or (self.kind == "ADDR" and not names):
-                    names.append((self.token.text, self.token.start, self.token.end, ""))
-                    if self.kind == "ADDR":
-                        names[-1] = (self.token.text, self.token.start, self.token.end, self.token.upper)
-                        self.advance()
+                if not names and self.is_word("AT") and self.peek().kind == "ADDR":
+                    self.advance()
+                if self.kind == "ADDR" and not names:
+                    names.append((self.token.text, self.token.start, self.token.end, self.token.upper))
+                    self.advance()
                 else:
                     word = self.name("a variable name")
                     name = word.text
@@ -195,13 +195,18 @@ class TypeParser(StatementParser):
             edge = ""
             if self.is_word("R_EDGE", "F_EDGE"):
                 edge = self.advance().upper
-            init = None
+            given: list[list[tree.Argument]] = []
+            if isinstance(ref, tree.NamedRef) and ref.args is not None:
+                given = [ref.args]
+            elif isinstance(ref, tree.ArrayRef) and self.kind == "[":
+                given = self._constructions()
+            init: tree.Expr | None = None
             if self.kind == ":=" or (self.is_word("REF") and self.peek().kind == "="):
                 if self.advance().upper == "REF":
                     self.advance()
                 init = self.initial_value()
-            elif isinstance(ref, tree.NamedRef) and ref.args is not None:
-                init = tree.StructInit(ref.start, ref.end, [(a.name, a.value) for a in ref.args if a.value])
+            if given:
+                init = tree.Construct(ref.start, self.previous.end, given, init)
             pragmas += self.take_pragmas()
             if self.kind != ";" and self.previous.kind in ("END_STRUCT", "END_UNION"):
                 pass
@@ -215,6 +220,15 @@ class TypeParser(StatementParser):
             self.skip_to(SYNC_DECLARATION)
             if self.at == here and self.kind not in SYNC_DECLARATION:
                 self.advance()
+
+    def _constructions(self) -> list[list[tree.Argument]]:
+        """`[(a := 1), (2)]` after `ARRAY [..] OF FB`: the arguments of each element's FB_Init."""
+        self.expect("[")
+        found = [self.arguments()]
+        while self.accept(","):
+            found.append(self.arguments())
+        self.expect("]")
+        return found
 
     def var_block(self) -> tree.VarBlock:
         token = self.advance()

@@ -1,0 +1,133 @@
+"""Constructs that published libraries and other compilers' programs use, run through the whole compiler."""
+
+import textwrap
+
+import pytest
+
+from vplc.compiler.source import Diagnostics, Source
+from vplc.runtime.testing import run_tests
+
+
+def run_both(text: str, tests: str, profile: str = "codesys") -> None:
+    """Runs the tests of `text` and fails with the first message of a test that did not pass."""
+    diagnostics = Diagnostics()
+    done = run_tests(
+        [Source("plant.st", textwrap.dedent(text))],
+        [Source("plant_test.st", textwrap.dedent(tests))],
+        profile,
+        diagnostics,
+        0,
+    )
+    assert done, [d.message for d in diagnostics.items]
+    for outcome in done:
+        assert outcome.passed, f"{outcome.name}: {outcome.message}"
+
+
+VALVE = """
+    FUNCTION_BLOCK Valve
+    VAR_INPUT opening : INT; END_VAR
+    VAR id : INT; starts : INT; END_VAR
+    METHOD FB_Init : BOOL
+    VAR_INPUT bInitRetains, bInCopyCode : BOOL; number : INT := 99; END_VAR
+    id := number; starts := starts + 1;
+    END_METHOD
+    END_FUNCTION_BLOCK
+    FUNCTION_BLOCK Skid
+    VAR inlet : Valve(number := 12); END_VAR
+    END_FUNCTION_BLOCK
+    VAR_GLOBAL
+      named : Valve(number := 4) := (opening := 50);
+      counted : Valve(5);
+      plain : Valve;
+      both : Valve(number := 6, opening := 7);
+      bank : ARRAY [1..3] OF Valve[(number := 1), (2), (number := 3)];
+      skid1 : Skid;
+    END_VAR
+    """
+
+
+def test_fb_init_takes_the_arguments_of_the_declaration() -> None:
+    run_both(
+        VALVE,
+        """
+        TEST 'arguments'
+        ASSERT_EQ(named.id, 4); ASSERT_EQ(named.opening, 50);
+        ASSERT_EQ(counted.id, 5);
+        ASSERT_EQ(plain.id, 99);
+        ASSERT_EQ(both.id, 6); ASSERT_EQ(both.opening, 7);
+        ASSERT_EQ(bank[1].id, 1); ASSERT_EQ(bank[2].id, 2); ASSERT_EQ(bank[3].id, 3);
+        ASSERT_EQ(skid1.inlet.id, 12);
+        END_TEST
+        TEST 'runs once'
+        ASSERT_EQ(named.starts, 1); ASSERT_EQ(plain.starts, 1); ASSERT_EQ(bank[2].starts, 1);
+        ASSERT_EQ(skid1.inlet.starts, 1);
+        END_TEST
+        """,
+    )
+
+
+@pytest.mark.parametrize(
+    ("declaration", "message"),
+    [
+        ("v : Valve(1, 2);", "FB_Init takes 1 arguments, 2 given"),
+        ("v : ARRAY [1..2] OF Valve[(1)];", "1 argument lists for the 2 elements"),
+        ("v : TON(T#1s);", "has no FB_Init"),
+        ("v : ARRAY [1..2] OF INT[(1), (2)];", "has no FB_Init"),
+        ("v : Valve(nubmer := 1);", "has no variable nubmer"),
+    ],
+)
+def test_arguments_that_fb_init_does_not_take_are_named(declaration: str, message: str) -> None:
+    diagnostics = Diagnostics()
+    text = textwrap.dedent(VALVE) + f"PROGRAM Main\nVAR {declaration} END_VAR\nEND_PROGRAM\n"
+    run_tests(
+        [Source("plant.st", text)],
+        [Source("t.st", "TEST 'x'\nASSERT_TRUE(TRUE);\nEND_TEST\n")],
+        "codesys",
+        diagnostics,
+        0,
+    )
+    assert any(message in d.message for d in diagnostics.items), [d.message for d in diagnostics.items]
+
+
+def test_located_variables_need_no_name() -> None:
+    run_both(
+        """
+        PROGRAM Main
+        VAR
+          AT %MW4 : WORD := 16#0102;
+          low : BYTE;
+        END_VAR
+        low := %MB8;
+        END_PROGRAM
+        """,
+        """
+        TEST 'nameless'
+        Main(); ASSERT_EQ(Main.low, 2);
+        END_TEST
+        """,
+        "iec",
+    )
+
+
+def test_access_words_may_stand_before_method_and_property() -> None:
+    run_both(
+        """
+        FUNCTION_BLOCK Tank
+        VAR content : INT := 3; END_VAR
+        PUBLIC PROPERTY Level : INT
+        GET Level := content; END_GET
+        END_PROPERTY
+        PUBLIC METHOD Fill : INT
+        VAR_INPUT more : INT; END_VAR
+        content := content + more; Fill := content;
+        END_METHOD
+        END_FUNCTION_BLOCK
+        """,
+        """
+        TEST 'before'
+        VAR t : Tank; END_VAR
+        ASSERT_EQ(t.Fill(4), 7); ASSERT_EQ(t.Level, 7);
+        END_TEST
+        """,
+        "iec",
+    )
