@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from vplc.compiler import typed
 from vplc.compiler.model import Program
+from vplc.compiler.source import UnsupportedError
 from vplc.compiler.symbols import PouSymbol, Variable
 from vplc.compiler.types import (
     ArrayType,
@@ -47,6 +48,7 @@ LOOP_BUDGET = 50_000_000
 POINTER_BIAS = 4096
 CHUNK_LIMIT = 160
 BIG_LOCAL = 1024
+MAX_STATE = 1 << 30  # beyond any controller's memory; keeps a typing error from taking the machine down
 
 
 @dataclass(slots=True)
@@ -227,6 +229,10 @@ class Planner:
         for one in program.instances:
             if isinstance(one.init, Variable):
                 one.offset = one.init.offset
+        if layout.size > MAX_STATE:
+            raise UnsupportedError(
+                f"the variables need {layout.size} bytes; at most {MAX_STATE >> 20} MB are supported"
+            )
         layout.image = self.image()
         return layout
 

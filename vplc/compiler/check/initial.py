@@ -19,7 +19,6 @@ from vplc.compiler.types import (
     Type,
 )
 
-
 MAX_LISTED = 4_000_000  # one by one: more would cost minutes and gigabytes
 MAX_STATEMENTS = 10_000
 
