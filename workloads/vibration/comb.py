@@ -23,8 +23,11 @@ TOP_ORDER = 45.0
 # Where bearing orders live, and so the decoys. Below are the shaft's own and the cage's.
 DECOYS = (1.3, 15.0)
 CAGE_DECOYS = (0.22, 0.95)
-# A line below e^0.5 of the floor is ordinary noise; above e^4.5 it says no more than "a line": one giant cannot win.
-NOISE, CAP = 0.5, 4.0
+# A line below e^0.5 of the floor is ordinary noise; above e^3 (13 dB) it says no more than "a line".
+NOISE, CAP = 0.5, 2.5
+# Share of a comb's strongest line that does not count. A healthy bearing under load modulates at its ball pass too, but
+# as a sine, with one line; impacts have several.
+DISCOUNT = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,14 +139,17 @@ class Lines:
 
     def _score(self, lines: Floats, comb: Comb, orders: Floats, spacing: float) -> Floats:
         total = np.zeros(len(orders), dtype=np.float32)
+        strongest = np.zeros(len(orders), dtype=np.float32)
         weights = 0.0
         place = orders * self.per_order
         for tooth in comb.teeth:
             index = (place * tooth.multiple + (tooth.side * spacing * self.per_order + 0.5)).astype(np.intp)
             # The last bin is the end of what is looked at and holds nothing; lines below zero do not exist.
-            total += np.float32(tooth.weight) * lines.take(index, mode="clip")
+            found = np.float32(tooth.weight) * lines.take(index, mode="clip")
+            total += found
+            np.maximum(strongest, found, out=strongest)
             weights += tooth.weight
-        return total / np.float32(weights)
+        return (total - np.float32(DISCOUNT) * strongest) / np.float32(weights)
 
     def _without(self, comb: Comb, order: float, spacing: float) -> Floats:
         """The lines without the family of ``order``: only what it does not explain may count against it."""

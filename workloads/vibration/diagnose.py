@@ -21,8 +21,10 @@ from workloads.vibration.record import Record
 # Margins over the best decoy from which a fault is named. From the simulated population
 # (tests/simulators/bearing_population.py): no more than about one null in a hundred exceeds PART.
 PART = 0.16
+# Impacts have harmonics: a fault needs two lines of its comb this many dB over the floor.
+LINES, LINE_DB = 2, 7.0
 # A cage draws lines where belts, loose parts and slow wander draw theirs: named only when plain.
-CAGE_MARGIN = 1.0
+CAGE_MARGIN = 0.7
 # Fewer turns of the cage than this, and its lines run into those of everything slow.
 MIN_CAGE_TURNS = 60
 # Width of the logistic that turns a margin into a confidence, from the same population.
@@ -101,7 +103,9 @@ def diagnose(record: Record, orders: Orders) -> Diagnosis:
         Part.ELEMENT: lines.fit(ELEMENT, 2 * orders.bsf, orders.ftf),
     }
     nearest = _nearest(fits, {Part.OUTER: orders.bpfo, Part.INNER: orders.bpfi, Part.ELEMENT: 2 * orders.bsf})
-    part = nearest if fits[nearest].margin >= PART else Part.NONE
+    shown = _evidence(spectrum, nearest, fits[nearest], shaft_hz)
+    several = sum(line.above >= LINE_DB for line in shown) >= LINES
+    part = nearest if fits[nearest].margin >= PART and several else Part.NONE
     if part is Part.NONE and record.turns * orders.ftf >= MIN_CAGE_TURNS:
         cage = lines.fit(CAGE, orders.ftf, 0.0, least=CAGE_MARGIN)
         if cage.margin >= CAGE_MARGIN:
@@ -109,7 +113,10 @@ def diagnose(record: Record, orders: Orders) -> Diagnosis:
             part = nearest = Part.CAGE
     margin = fits[nearest].margin
     confidence = _confidence(margin - (CAGE_MARGIN if nearest is Part.CAGE else PART))
-    shown = _evidence(spectrum, nearest, fits[nearest], shaft_hz)
+    if part is Part.NONE:
+        confidence = min(confidence, 0.5)  # one strong line alone is no fault, nor is it silence
+    elif part is Part.CAGE:
+        shown = _evidence(spectrum, nearest, fits[nearest], shaft_hz)
     return Diagnosis(
         part=part,
         verdict=Verdict.NO_FAULT if part is Part.NONE else Verdict.FAULT,
@@ -187,6 +194,8 @@ def _why(part: Part, nearest: Part, fit: Fit, lines: tuple[Line, ...]) -> str:
     seen = ", ".join(f"{line.name} at {line.hz:g} Hz {line.above:g} dB" for line in lines if line.above > 6)
     if part is not Part.NONE:
         return f"{_WORDS[part]}: {seen} over the floor; {fit.margin:.2f} above the best of all other orders"
+    if fit.margin >= PART:
+        return f"one line alone near the {_WORDS[nearest]}: a modulation, but no impacts"
     if fit.relative < fit.score - fit.decoy and fit.relative < 0 and fit.score > fit.decoy:
         return f"the lines near the {_WORDS[nearest]} belong to another order: a fraction of it, or one turn beside"
     if fit.score < fit.decoy:
