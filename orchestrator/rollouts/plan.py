@@ -164,5 +164,5 @@ def _verdict(rollout: RolloutState, number: int) -> WaveAction:
         return Wait("SitesMoving", detail)
     if wave.sites and online == 0 and not any(w.count(SitePhase.PASSED) for w in rollout.waves):
         # Nobody is there to prove the release: the next wave would be the first trial, unannounced.
-        return Wait("NobodyOnline", f"no site of wave {wave.name} is online, and none has proven this generation before")
+        return Wait("NobodyOnline", f"no site of wave {wave.name} is online, and none has proven this generation")
     return FinishWave(number)

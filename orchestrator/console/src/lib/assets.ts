@@ -61,6 +61,15 @@ export function roomOf(tags: readonly Tag[]): Room {
   return room;
 }
 
+/** Room that every section leaves, so that they stand in line; what needs more takes it in its own section alone. */
+const USUAL: Room = { whole: 7, rest: 4.6, unit: 5.8 };
+
+export const sharedRoom = (own: Room, page: Room): Room => ({
+  whole: Math.max(own.whole, Math.min(page.whole, USUAL.whole)),
+  rest: Math.max(own.rest, Math.min(page.rest, USUAL.rest)),
+  unit: Math.max(own.unit, Math.min(page.unit, USUAL.unit)),
+});
+
 /** Why a value must not be taken for the present one, or null. */
 export interface Doubt {
   offline: boolean;

@@ -15,7 +15,7 @@ const STEPS = 3;
 const SIGNIFICANT = { banded: 3, free: 4 };
 /** A value far below its span (a gauge at rest) may say this much more than the span asks for, and not all its noise. */
 const FINER = 2;
-const MOST_DECIMALS = 6;
+const MOST_DECIMALS = 5;
 
 /**
  * The form of a tag. A normal band says how fine it must be (a thousandth of the span, finer for small values); without
