@@ -9,6 +9,7 @@ published ports by never asking for them; tags decide nothing, images are run by
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import platform
 import re
@@ -85,7 +86,7 @@ class DockerRuntime:
             instances = {}
             for entry in listed:
                 with contextlib.suppress(NotFound):  # removed by someone between the two calls
-                    found = _instance(api.inspect_container(entry["Id"]))
+                    found = self._found(api.inspect_container(entry["Id"]))
                     instances[found.name] = found
             images = {image["Id"] for image in api.images(all=True)}
             existing = {network["Name"] for network in api.networks()}
@@ -179,7 +180,7 @@ class DockerRuntime:
             if found is not None:
                 if (found["Config"].get("Labels") or {}).get(LABEL + "instance") != instance.name:
                     raise MachineError(f"a container named {name} exists that no agent made", where=instance.name)
-                same = _instance(found)
+                same = self._found(found)
                 state = found["State"]["Status"]
                 if state in ("running", "restarting", "paused"):
                     raise MachineError("it still runs", where=instance.name)
@@ -249,6 +250,7 @@ class DockerRuntime:
                 LABEL + "version": instance.release.version,
                 LABEL + "generation": str(instance.facts.generation),
                 LABEL + "root": instance.root,
+                LABEL + "networks": " ".join(f"{segment}={self._network(segment)}" for segment in instance.segments),
             },
         )
         for network in networks[1:]:
@@ -324,6 +326,15 @@ class DockerRuntime:
         known = self._images.get(artifact.root.digest)
         signed = {artifact.root.digest, *(blob.digest for blob in artifact.blobs)}
         return known if known in signed else None
+
+    def _found(self, container: Mapping[str, Any]) -> ObservedInstance:
+        """One made for other networks than agent.yaml gives its segments by now has, so to say, another configuration:
+        only a new container can move."""
+        found = _instance(container)
+        made_for = (pair.partition("=") for pair in container["Config"]["Labels"].get(LABEL + "networks", "").split())
+        if any(self._network(segment) != network for segment, _, network in made_for):
+            return dataclasses.replace(found, config_digest="")
+        return found
 
     def _network(self, segment: str) -> str:
         """The engine's network behind a segment: the node's own setting, or the one the agent makes."""

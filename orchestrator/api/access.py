@@ -110,6 +110,9 @@ def set_up(body: SetupRequest, request: Request, response: Response, centre: Cen
 @router.post("/tokens", responses=responses(401, 422, 429))
 def make_token(body: ApiTokenRequest, request: Request, centre: CentreDep) -> ApiTokenView:
     """Exchange a password for a bearer token."""
+    if centre.access.setup_required:
+        remedy = "open the console and set one, with the set-up code of the orchestrator's log"
+        raise ApiError(401, "no password is set yet", remedy=remedy)
     with _refusals("unknown user or wrong password"):
         token, expires_ns = centre.access.make_token(body.user, body.password, body.name, _caller(request))
     return ApiTokenView(token=token, name=body.name, expires_at=at(expires_ns))

@@ -60,7 +60,8 @@ def state_text(state: StateView) -> str:
     colour = MARKS.get(state.state, "yellow")
     if state.state == "Running" and state.reason != "Ok":
         colour = "yellow"
-    return f"[{colour}]{state.state} ({state.reason})[/] for {age_text(state.since)}"
+    begun = f" for {age_text(state.since)}" if state.since.timestamp() else ""  # nobody knows when "never" began
+    return f"[{colour}]{state.state} ({state.reason})[/]{begun}"
 
 
 def age_text(since: datetime | None, now: datetime | None = None) -> str:

@@ -253,6 +253,38 @@ def test_containers_are_hardened(folder: Path) -> None:
 
 
 @pytest.mark.engine
+def test_a_container_made_for_other_networks_than_the_node_names_now_counts_as_changed(folder: Path) -> None:
+    import docker
+
+    from agent.runtimes.docker_engine import DockerRuntime
+
+    site = f"t{secrets.token_hex(3)}"
+    runtime = DockerRuntime(folder, site=site, node="edge")
+    artifact = tiny_worker.container_artifact(folder, runtime.platform)
+    machine = Machine(folder, site, artifact, lambda: runtime)
+    machine.prepare(runtime)
+    plant = f"sluice-{site}-machines"
+    api = docker.APIClient(version="auto")
+    api.create_network(plant, internal=True)
+    attached = DockerRuntime(folder, site=site, node="edge", networks={"ot": plant})
+    try:
+        wanted = machine.make()
+        machine.start(runtime, wanted)
+        assert found(runtime).config_digest == wanted.config_digest
+        assert found(attached).config_digest != wanted.config_digest
+        attached.stop("work", 1)
+        machine.start(attached, wanted)
+        assert found(attached).config_digest == wanted.config_digest
+        networks = api.inspect_container(f"sluice-{site}-edge-work")["NetworkSettings"]["Networks"]
+        assert set(networks) == {plant, f"sluice-{site}-site"}
+    finally:
+        attached.stop("work", 1)
+        attached.remove("work")
+        attached.forget_except([], [])
+        api.remove_network(plant)
+
+
+@pytest.mark.engine
 def test_another_agents_containers_on_the_same_engine_are_none_of_ours(folder: Path) -> None:
     from agent.runtimes.docker_engine import DockerRuntime
 
