@@ -1,7 +1,7 @@
-"""The scan host's punctuality beside cyclictest, and its memory.
+"""The scan host's punctuality beside cyclictest, its memory, and what an online change takes from a scan.
 
-Both run at the same time with the same priority, each pinned to its own core, and change cores at half time, so that
-neither has the better core. On a machine with one core they share it.
+Host and cyclictest run at the same time with the same priority, each pinned to its own core, and change cores at half
+time, so that neither has the better core. On a machine with one core they share it.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -17,14 +18,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.bench.figure import Figure, pss_mb
-from vplc.scan import build, status
+from vplc.scan import build, change, status
 from vplc.scan.errors import NotRunning
 
-PREFIXES = ("scan_",)
+PREFIXES = ("scan_", "online_change_")
 HALF_S = 15
 PRIORITY = 80
 WORST_US = 100_000  # cyclictest's histogram; later wake-ups are counted apart
@@ -77,13 +78,63 @@ class Peer:
 
 
 def figures() -> Iterator[Figure]:
+    build.build()
+    yield from _changes()
+    yield from _punctuality()
+
+
+def _changes() -> Iterator[Figure]:
+    """Two versions with the same variables in another order take turns; every value is moved on its own."""
+    for count, changes, limit_us in ((10_000, 10, 200), (100_000, 3, 5000)):
+        with tempfile.TemporaryDirectory(prefix="scan-bench-") as folder:
+            taken = sorted(_change_times(Path(folder), count, changes))
+        for text, value in (("p50", taken[len(taken) // 2]), ("max", taken[-1])):
+            yield Figure(
+                key=f"online_change_{count}_{text}",
+                value=value,
+                unit="us more in the scan of the change",
+                goal=f"< {limit_us}",
+                compared_to=f"the limit of {limit_us} us",
+                ratio=value / limit_us,
+            )
+
+
+def _change_times(folder: Path, count: int, changes: int) -> list[float]:
+    names = [f"v{i}" for i in range(count)]
+    shuffled = random.Random(count).sample(names, count)
+    libraries = [_large(folder, "one", names), _large(folder, "two", shuffled)]
+    out = []
+    core = sorted(os.sched_getaffinity(0))[-1]
+    with _host(folder, {"library": str(libraries[0]), "core": core}) as (run, _, _):
+        for i in range(changes):
+            configuration = folder / "scan.json"
+            configuration.write_text(json.dumps({"library": str(libraries[1 - i % 2]), "core": core}))
+            before = status.read(run).tasks[0].execution
+            verdict = change.change(run, configuration, trial_scans=20)
+            if not verdict.taken_over:
+                raise RuntimeError(f"the change was taken back: {verdict.reason}")
+            new = status.read(run).tasks[0].execution - before
+            # The first scan of the new code finds cold caches: its longest scan counts as part of the change.
+            longest = max(status.bucket_range(b)[1] for b, n in enumerate(new.counts) if n)
+            out.append((verdict.swap_ns + longest - (before.quantile_ns(0.5) or 0)) / 1000)
+    return out
+
+
+def _large(folder: Path, name: str, variables: list[str]) -> Path:
+    declared = "\n".join(f"  {v} : DINT := {int(v[1:]) % 97};" for v in variables)
+    sums = "\n".join(f"v{i} := v{i + 1} + 1;" for i in range(1000))
+    source = folder / f"{name}.st"
+    source.write_text(f"PROGRAM Main\nVAR\n{declared}\nEND_VAR\n{sums}\nEND_PROGRAM\n")
+    return _build(source)
+
+
+def _punctuality() -> Iterator[Figure]:
     missing = [package for tool, package in PACKAGES.items() if shutil.which(tool) is None]
     if missing:
         if os.geteuid() != 0 or shutil.which("apt-get") is None:
             raise RuntimeError(f"the peers are missing; install them with: apt-get install {' '.join(missing)}")
         command = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing]
         subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    build.build()
     with tempfile.TemporaryDirectory(prefix="scan-bench-") as folder:
         for period_ms in (1, 10):
             library = _compile(Path(folder), period_ms)
@@ -102,10 +153,13 @@ def _compile(folder: Path, period_ms: int) -> Path:
     )
     source = folder / f"bench{period_ms}.st"
     source.write_text(text)
+    return _build(source)
+
+
+def _build(source: Path) -> Path:
     library = source.with_suffix(".so")
-    subprocess.run(
-        [sys.executable, "-m", "vplc", "build", str(source), "-o", str(library)], check=True, stdout=sys.stderr
-    )
+    command = [sys.executable, "-m", "vplc", "build", str(source), "-o", str(library)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return library
 
 
@@ -184,29 +238,35 @@ def _half(folder: Path, library: Path, period_ms: int, mine: int, other: int) ->
         "inputs": [{"name": "start", "address": "%IX0.0"}],
         "outputs": [{"name": "lamp", "address": "%QX0.0"}],
     }
-    configuration = folder / "scan.json"
     row = {"library": str(library), "core": mine, "priority": PRIORITY, "drivers": {"io": channels}}
+    with _host(folder, row) as (run, pid, before):
+        peer = _cyclictest(folder, period_ms, other)
+        after = status.read(run)
+        memory = pss_mb(pid) * 1e6 / 2**20
+    first, last = before.tasks[0], after.tasks[0]
+    task = replace(
+        last,
+        latency=last.latency - first.latency,
+        execution=last.execution - first.execution,
+        missed=last.missed - first.missed,
+        overruns=last.overruns - first.overruns,
+    )
+    return task, peer, memory
+
+
+@contextlib.contextmanager
+def _host(folder: Path, row: dict[str, object]) -> Iterator[tuple[Path, int, status.Status]]:
+    """A running host: its run folder, its process and its status after the first scans."""
+    configuration = folder / "scan.json"
     configuration.write_text(json.dumps(row))
     run = Path(tempfile.mkdtemp(prefix="scan-bench-", dir="/dev/shm"))
-    host = subprocess.Popen(
-        [sys.executable, "-m", "vplc.scan", "run", str(configuration), "--folder", str(run)], stdout=subprocess.DEVNULL
-    )
+    command = [sys.executable, "-m", "vplc.scan", "run", str(configuration), "--folder", str(run)]
+    host = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
         before = _running(run, host)
         for alarm in before.alarms:
             print(f"scan host: {alarm}", file=sys.stderr)
-        peer = _cyclictest(folder, period_ms, other)
-        after = status.read(run)
-        memory = pss_mb(host.pid) * 1e6 / 2**20
-        first, last = before.tasks[0], after.tasks[0]
-        changes = {
-            "latency": last.latency - first.latency,
-            "execution": last.execution - first.execution,
-            "missed": last.missed - first.missed,
-            "overruns": last.overruns - first.overruns,
-        }
-        fields = {n: getattr(last, n) for n in status.TaskStatus.__dataclass_fields__} | changes
-        return status.TaskStatus(**fields), peer, memory
+        yield run, host.pid, before
     finally:
         host.send_signal(signal.SIGTERM)
         host.wait(10)

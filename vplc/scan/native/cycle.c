@@ -97,7 +97,7 @@ static void become_punctual(struct host *host) {
 }
 
 static int64_t wait_until(struct host *host, int64_t when_ns) {
-  struct timespec t = {.tv_sec = when_ns / 1000000000, .tv_nsec = when_ns % 1000000000};
+  struct timespec t = {.tv_sec = (time_t)(when_ns / 1000000000), .tv_nsec = (long)(when_ns % 1000000000)};
   while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL) == EINTR && !atomic_load(&host->stop)) {
   }
   return image_now();

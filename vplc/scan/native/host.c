@@ -82,7 +82,7 @@ static bool make_image(struct host *host) {
     for (uint32_t i = 0; i < (k ? plan->outputs : plan->inputs); i++) counts[c[i].driver * DIRECTIONS + k]++;
   }
   struct image probe = {0};
-  uint64_t size = image_format(&probe, 0, plan->drivers, counts);
+  size_t size = (size_t)image_format(&probe, 0, plan->drivers, counts);
   struct image *old = map_file(host->folder, "image", size, false);
   bool same = old && memcmp(old->magic, IMAGE_MAGIC, 8) == 0 && old->size == size && old->drivers == plan->drivers;
   for (uint32_t i = 0; same && i < plan->drivers * DIRECTIONS; i++)
