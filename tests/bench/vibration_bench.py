@@ -16,6 +16,7 @@ import numpy as np
 import scipy.fft
 
 from tests.bench.figure import Figure
+from tests.simulators.bearing_population import case
 from tests.simulators.bearing_signal import Fault, Machine, record
 from workloads.vibration.bearing import orders_of
 from workloads.vibration.diagnose import diagnose
@@ -29,6 +30,8 @@ PREFIXES = ("vib_",)
 CHANNELS = 64
 RATE_HZ = 51_200.0
 ROUNDS = 7
+MACHINES = 300
+PLAIN = 0.4  # level of a fault: RMS of its impacts over that of the noise
 
 
 def figures() -> Iterator[Figure]:
@@ -85,7 +88,29 @@ def figures() -> Iterator[Figure]:
     tone = 3.0 * np.sin(2 * np.pi * 1234.5 * np.arange(51_200) / RATE_HZ)
     error = abs(float(amplitude_spectrum(tone, RATE_HZ).values.max()) / 3.0 - 1) * 100
     yield Figure(key="vib_flat_top_error", value=error, unit="%", goal="< 0.5")
+    yield from _answers()
     yield Figure(key="vib_peak_rss", value=_peak_mb(), unit="MB", goal="< 200")
+
+
+def _answers() -> Iterator[Figure]:
+    """Right and wrong answers over simulated machines whose seeds no threshold was set on."""
+    alarms = nulls = named = plain = wrong = 0
+    for seed in range(70_000, 70_000 + MACHINES):
+        one = case(seed)
+        wave = Record(samples=record(one.machine, seed), rate_hz=one.machine.rate_hz, rpm=one.machine.rpm)
+        answer = diagnose(wave, one.asked).part.value
+        if one.truth == "N":
+            nulls += 1
+            alarms += answer != "N"
+        elif one.level > PLAIN:
+            plain += 1
+            named += answer == one.truth
+            wrong += answer not in ("N", one.truth)
+    yield Figure(
+        key="vib_false_alarms", value=100 * alarms / nulls, unit="% of healthy and wrong-bearing records", goal="< 2"
+    )
+    yield Figure(key="vib_plain_faults_named", value=100 * named / plain, unit="% of faults above -8 dB", goal="> 85")
+    yield Figure(key="vib_wrong_part", value=100 * wrong / plain, unit="% of faults above -8 dB", goal="< 2")
 
 
 def _peak_mb() -> float:
