@@ -154,8 +154,7 @@ class Centre:
 
     def summaries(self) -> list[SiteSummary]:
         with self.store.read() as conn:
-            reader = self.reader(conn)
-            return [reader.summary(stored) for stored in sites.listed(conn)]
+            return self.reader(conn).summaries(sites.listed(conn))
 
     def _fleet(self) -> tuple[Sequence[SiteSummary], RolloutStatus | None, int]:
         with self.store.read() as conn:

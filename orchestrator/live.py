@@ -171,14 +171,12 @@ class LiveHub:
         parts: list[tuple[str | None, bytes]] = []
         with self._store.read() as conn:
             reader = self._reader(conn)
-            for stored in sites.listed(conn):
-                name = stored.site.name
-                if sweep or name in dirty_sites:
-                    summary = reader.summary(stored)
-                    text = summary.model_dump_json()
-                    if self._last.get(name) != text:
-                        self._last[name] = text
-                        parts.append((None, message("site", summary)))
+            looked_at = [s for s in sites.listed(conn) if sweep or s.site.name in dirty_sites]
+            for summary in reader.summaries(looked_at):
+                text = summary.model_dump_json()
+                if self._last.get(summary.name) != text:
+                    self._last[summary.name] = text
+                    parts.append((None, message("site", summary)))
             for name in sorted(chosen & dirty_tags.keys()):
                 found = history.last_values(conn, name, only=dirty_tags[name])
                 if found:
@@ -205,7 +203,7 @@ class LiveHub:
         with self._store.read() as conn:
             self._note_last_event(conn)
             reader = self._reader(conn)
-            parts.extend(message("site", reader.summary(stored)) for stored in sites.listed(conn))
+            parts.extend(message("site", summary) for summary in reader.summaries(sites.listed(conn)))
             for name in sorted(chosen):
                 found = history.last_values(conn, name)
                 body = schemas.LiveValues(site=name, values=[views.value(v) for v in found])

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 
 from sqlalchemy import Connection
 
 from manifests.messages import BufferStatus, InstanceStatus, StatusReport, StreamStatus
+from manifests.model import DesiredState
 from orchestrator.api import schemas
 from orchestrator.api.schemas import LinkState, StateView
 from orchestrator.health import Below, Health, worst
@@ -41,12 +42,23 @@ class SiteReader:
         self._now_ns = now_ns
         self._offline_after_ns = offline_after_ns
 
-    def evidence(self, site: str) -> Evidence:
-        """What the rollout gate weighs."""
-        reports = {r.node: r for r in sites.reports(self._conn, site)}
-        enrolled = frozenset(node for _, node in sites.enrolled_nodes(self._conn, site))
-        heard = {n: max(self._heard(site, n), reports[n].received_ns if n in reports else 0) for n in enrolled}
-        return Evidence(enrolled, heard, reports, ingest.deliveries(self._conn, site))
+    def evidence(self, chosen: Collection[str], delivering: Collection[str]) -> dict[str, Evidence]:
+        """What the rollout gate weighs, for the chosen sites; what arrived only for those in ``delivering``."""
+        reports: dict[str, dict[str, NodeReport]] = {name: {} for name in chosen}
+        for report in sites.reports(self._conn, chosen) if chosen else ():
+            if report.site in reports:
+                reports[report.site][report.node] = report
+        enrolled: dict[str, set[str]] = {name: set() for name in chosen}
+        for site, node in sites.enrolled_nodes(self._conn, chosen) if chosen else ():
+            if site in enrolled:
+                enrolled[site].add(node)
+        arrived = ingest.deliveries(self._conn, delivering)
+        found: dict[str, Evidence] = {}
+        for name in chosen:
+            mine = reports[name]
+            heard = {n: max(self._heard(name, n), mine[n].received_ns if n in mine else 0) for n in enrolled[name]}
+            found[name] = Evidence(frozenset(enrolled[name]), heard, mine, arrived.get(name, {}))
+        return found
 
     def link(self, site: str, node: str, report: NodeReport | None, enrolled: bool) -> schemas.LinkView:
         seen = max(self._heard(site, node), report.received_ns if report else 0)
@@ -58,17 +70,50 @@ class SiteReader:
         return schemas.LinkView(state=LinkState.OFFLINE, last_seen=at_or_none(seen), since=at_or_none(seen))
 
     def summary(self, stored: StoredSite) -> schemas.SiteSummary:
+        return self.summaries([stored])[0]
+
+    def summaries(self, chosen: Sequence[StoredSite]) -> list[schemas.SiteSummary]:
+        """One query per table, however many sites: a fleet of thousands is looked at every few seconds."""
+        if not chosen:
+            return []
+        conn, names = self._conn, {stored.site.name for stored in chosen}
+        reports: dict[str, dict[str, NodeReport]] = {}
+        for report in sites.reports(conn, names):
+            reports.setdefault(report.site, {})[report.node] = report
+        enrolled: dict[str, set[str]] = {}
+        for site, node in sites.enrolled_nodes(conn, names):
+            enrolled.setdefault(site, set()).add(node)
+        counts = history.tag_counts(conn, names)
+        states = fleets.assigned_states(conn, names)
+        lost = ingest.lost_since(conn, self._now_ns - LOST_WINDOW_NS)
+        return [
+            self._summary(
+                stored,
+                reports.get(stored.site.name, {}),
+                enrolled.get(stored.site.name, set()),
+                counts,
+                states.get(stored.site.name),
+                lost.get(stored.site.name, 0),
+            )
+            for stored in chosen
+        ]
+
+    def _summary(
+        self,
+        stored: StoredSite,
+        reports: Mapping[str, NodeReport],
+        enrolled: Collection[str],
+        counts: Mapping[tuple[str, str], tuple[int, int]],
+        state: DesiredState | None,
+        lost: int,
+    ) -> schemas.SiteSummary:
         name = stored.site.name
-        reports = {r.node: r for r in sites.reports(self._conn, name)}
-        enrolled = {node for _, node in sites.enrolled_nodes(self._conn, name)}
         links = [self.link(name, n.name, reports.get(n.name), n.name in enrolled) for n in stored.site.nodes]
         link = _worst_link(links)
         said = [r.report for n, r in reports.items() if n in enrolled]
         instances = [i for report in said for i in report.instances]
-        tags, good = history.tag_counts(self._conn, name, {i.name for i in instances})
-        state = None
-        if stored.assigned_generation is not None:
-            state = fleets.desired_state(self._conn, stored.assigned_generation, name)
+        known = [counts.get((name, instance), (0, 0)) for instance in {i.name for i in instances}]
+        tags, good = sum(count for count, _ in known), sum(count for _, count in known)
         health = worst(
             Below(
                 link=link.state,
@@ -77,7 +122,7 @@ class SiteReader:
                 assigned=state,
                 tags=tags,
                 good_tags=good,
-                lost_samples=ingest.lost_since(self._conn, name, self._now_ns - LOST_WINDOW_NS),
+                lost_samples=lost,
             )
         )
         refused = next((r.trust for r in said if r.trust.refusal), None)
@@ -103,8 +148,8 @@ class SiteReader:
 
     def site(self, stored: StoredSite) -> schemas.SiteView:
         name = stored.site.name
-        reports = {r.node: r for r in sites.reports(self._conn, name)}
-        enrolled = sites.enrolled_nodes(self._conn, name)
+        reports = {r.node: r for r in sites.reports(self._conn, [name])}
+        enrolled = sites.enrolled_nodes(self._conn, [name])
         nodes = [self._node(name, n.name, reports.get(n.name), enrolled) for n in stored.site.nodes]
         streams = self.streams(name)
         return schemas.SiteView(
@@ -149,7 +194,7 @@ class SiteReader:
         stored = ingest.streams(self._conn, site)
         newest = {s.stream: s.incarnation for s in stored}
         said: dict[str, StreamStatus] = {}
-        for report in sites.reports(self._conn, site):
+        for report in sites.reports(self._conn, [site]):
             for instance in report.report.instances:
                 for status in instance.streams:
                     said[f"{instance.name}/{status.name.rpartition('/')[2]}"] = status

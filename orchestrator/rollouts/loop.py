@@ -1,8 +1,8 @@
 """Carries out rollouts: observe, plan one round, execute, repeat. All state lies in the store.
 
-Each action is one transaction that also writes what it did, so a crash between any two is ordinary: the next round
-plans on from what is stored. The executor chooses nothing; what an operator did meanwhile (pause, abort) ends the
-round, because the plan was made for another state.
+A few actions at a time are one transaction that also writes what they did, so a crash between any two is ordinary: the
+next round plans on from what is stored. The executor chooses nothing; what an operator did meanwhile (pause, abort)
+ends the round, because the plan was made for another state.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import structlog
 from anyio import to_thread
@@ -24,6 +25,7 @@ from orchestrator.publish import Publisher
 from orchestrator.rollouts import gate
 from orchestrator.rollouts.plan import SiteReport, plan
 from orchestrator.rollouts.states import (
+    IN_MOTION,
     Abort,
     Assign,
     Fail,
@@ -34,15 +36,19 @@ from orchestrator.rollouts.states import (
     Resume,
     RolloutState,
     RolloutStatus,
+    SitePhase,
     SiteState,
     StartWave,
     WaveAction,
     WaveState,
+    WaveStatus,
     apply,
 )
 from orchestrator.store import Store, events, fleets, rollouts, sites
 from orchestrator.views import SiteReader
 
+# Actions that share one commit: each loads and compares the whole rollout once, and others wait for the lock meanwhile.
+TOGETHER = 50
 _log = structlog.get_logger(__name__)
 
 
@@ -95,38 +101,36 @@ class Rollouts:
                 return 0
             reports = self._observe(conn, state)
         actions = plan(state, reports, self._now_ns())
-        for action in actions:
-            after = self._execute(state, action)
+        for first in range(0, len(actions), TOGETHER):
+            after = self._execute(state, actions[first : first + TOGETHER])
             if after is None:
                 break
             state = after
         return len(actions)
 
     def _observe(self, conn: Connection, state: RolloutState) -> Mapping[str, SiteReport]:
-        reader = self._reader(conn)
         now_ns = self._now_ns()
+        started = [w for w in state.waves if w.status is not WaveStatus.PENDING]
+        # The others' reports change nothing: what passed or failed stays so until somebody resumes it.
+        open_sites = [s for w in started for s in w.sites if s.phase not in (SitePhase.PASSED, SitePhase.FAILED)]
+        moving = {s.site for s in open_sites if s.phase in IN_MOTION}
+        if not open_sites:
+            return {}
+        told = sites.assigned_generations(conn)
+        evidence = self._reader(conn).evidence({s.site for s in open_sites}, moving)
         found: dict[str, SiteReport] = {}
-        for wave in state.waves:
-            for site in wave.sites:
-                desired = self._state(conn, state.generation, site.site)
-                known = sites.get(conn, site.site)
-                if desired is None or known is None:
-                    continue
+        for site in open_sites:
+            desired = self._state(conn, state.generation, site.site)
+            if desired is None or site.site not in told:
+                continue
 
-                def earlier(generation: int, name: str = site.site) -> DesiredState | None:
-                    return self._state(conn, generation, name)
+            def earlier(generation: int, name: str = site.site) -> DesiredState | None:
+                return self._state(conn, generation, name)
 
-                report = gate.judge(
-                    desired,
-                    reader.evidence(site.site),
-                    earlier,
-                    now_ns=now_ns,
-                    offline_after_ns=self._offline_after_ns,
-                )
-                ahead = (known.assigned_generation or 0) > state.generation
-                found[site.site] = SiteReport(
-                    report.online, report.healthy, report.reason, report.detail, report.why_offline, ahead
-                )
+            report = gate.judge(
+                desired, evidence[site.site], earlier, now_ns=now_ns, offline_after_ns=self._offline_after_ns
+            )
+            found[site.site] = replace(report, ahead=(told[site.site] or 0) > state.generation)
         return found
 
     def _state(self, conn: Connection, generation: int, site: str) -> DesiredState | None:
@@ -137,26 +141,32 @@ class Rollouts:
             self._states[key] = fleets.desired_state(conn, generation, site)
         return self._states[key]
 
-    def _execute(self, planned: RolloutState, action: WaveAction) -> RolloutState | None:
-        """Do one action in one transaction; None when the rollout is no longer what the plan was made for."""
+    def _execute(self, planned: RolloutState, actions: Sequence[WaveAction]) -> RolloutState | None:
+        """Do some actions in one transaction; None when the rollout is no longer what the plan was made for."""
         now_ns = self._now_ns()
+        assigned: list[str] = []
         with self._store.write() as conn:
             current = rollouts.get(conn, planned.id, lock=True)
             if current != planned:
                 return None
-            after = apply(current, action, now_ns)
+            after = current
+            for action in actions:
+                before, after = after, apply(after, action, now_ns)
+                if after == before:
+                    continue
+                if isinstance(action, Assign):
+                    self._publisher.assign(conn, action.site, current.generation)
+                    assigned.append(action.site)
+                event = _event(current, action)
+                if event is not None:
+                    severity, kind, text, site = event
+                    subject = f"rollout {current.id}"
+                    events.add(conn, now_ns, severity, kind, text, subject=subject, site=site)
             if after == current:
                 return after
-            if isinstance(action, Assign):
-                self._publisher.assign(conn, action.site, current.generation)
             rollouts.save(conn, current, after)
-            event = _event(current, action)
-            if event is not None:
-                severity, kind, text, site = event
-                subject = f"rollout {current.id}"
-                events.add(conn, now_ns, severity, kind, text, subject=subject, site=site)
-        if isinstance(action, Assign):
-            self._publisher.announce(action.site)
+        for site_name in assigned:
+            self._publisher.announce(site_name)
         self._changed(planned.id)
         return after
 

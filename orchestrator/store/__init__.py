@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
@@ -19,7 +19,7 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, Engine, Table, create_engine, event, text
+from sqlalchemy import Column, Connection, Engine, Select, Table, create_engine, event, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
@@ -27,6 +27,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from manifests.errors import MachineError
 
 BUSY_TIMEOUT_S = 20.0
+FEW = 400
 _WRITES = "sluice_writes"
 
 
@@ -98,6 +99,12 @@ class Store:
 def upsert(conn: Connection, table: Table) -> Any:
     """An INSERT of this database that knows ``on_conflict_do_update`` and ``on_conflict_do_nothing``."""
     return sqlite.insert(table) if conn.dialect.name == "sqlite" else postgresql.insert(table)
+
+
+def only(query: Select[Any], column: Column[str], chosen: Collection[str] | None) -> Select[Any]:
+    """Narrowed to the chosen names if they are few: a long list costs more than reading all, and callers look up by
+    name anyhow."""
+    return query if chosen is None or len(chosen) > FEW else query.where(column.in_(sorted(chosen)))
 
 
 def _engine(url: str) -> Engine:

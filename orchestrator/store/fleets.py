@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,8 @@ import msgspec
 from sqlalchemy import Connection, func, insert, select
 
 from manifests.model import DesiredState
-from orchestrator.store.tables import desired, generation
+from orchestrator.store import only
+from orchestrator.store.tables import desired, generation, site
 
 _state = msgspec.json.Decoder(DesiredState)
 
@@ -79,3 +80,11 @@ def desired_state(conn: Connection, number: int, site: str) -> DesiredState | No
     query = select(desired.c.state).where(desired.c.generation == number, desired.c.site == site)
     content = conn.execute(query).scalar_one_or_none()
     return None if content is None else _state.decode(content)
+
+
+def assigned_states(conn: Connection, chosen: Collection[str] | None = None) -> dict[str, DesiredState]:
+    """What each site, of the chosen ones or of all, was told to run."""
+    query = select(desired.c.site, desired.c.state).join(
+        site, (site.c.name == desired.c.site) & (site.c.assigned_generation == desired.c.generation)
+    )
+    return {r.site: _state.decode(r.state) for r in conn.execute(only(query, desired.c.site, chosen))}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, case, func, select
 
+from orchestrator.store import only
 from orchestrator.store.tables import block, last_value, stream_tag, tag
 
 
@@ -80,16 +81,15 @@ def last_values(
     return found if only is None else [item for item in found if item.tag.id in only]
 
 
-def tag_counts(conn: Connection, site: str, instances: Collection[str]) -> tuple[int, int]:
-    """How many tags the instances have, and how many of them are good now."""
+def tag_counts(conn: Connection, chosen: Collection[str] | None = None) -> dict[tuple[str, str], tuple[int, int]]:
+    """(site, instance) -> how many tags it has, and how many of them are good now; of the chosen sites, or of all."""
     query = (
-        select(func.count(tag.c.id), func.count(case((last_value.c.quality >= 192, 1))))
+        select(tag.c.site, tag.c.instance, func.count(), func.count(case((last_value.c.quality >= 192, 1))))
         .select_from(tag)
         .outerjoin(last_value, last_value.c.tag_id == tag.c.id)
-        .where(tag.c.site == site, tag.c.instance.in_(sorted(instances)))
+        .group_by(tag.c.site, tag.c.instance)
     )
-    row = conn.execute(query).one()
-    return row[0], row[1]
+    return {(r[0], r[1]): (r[2], r[3]) for r in conn.execute(only(query, tag.c.site, chosen))}
 
 
 def blocks(conn: Connection, tag_ids: Collection[int], begin_ns: int, end_ns: int) -> Iterator[StoredBlock]:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ from sqlalchemy import Connection, case, func, insert, or_, select, update
 
 from manifests.messages import Descriptor, Frame, FrameKind, StreamMark, Tag
 from orchestrator.rollouts.evidence import Delivery
-from orchestrator.store import upsert
+from orchestrator.store import only, upsert
 from orchestrator.store.tables import block, gap, last_value, quarantine, stream, stream_tag, tag
 
 # A last value whose time lies further ahead than this is replaced by any newer arrival: a device whose clock was
@@ -322,30 +322,37 @@ def streams(conn: Connection, site: str) -> list[StoredStream]:
     return [StoredStream(**row._mapping) for row in conn.execute(query)]
 
 
-def deliveries(conn: Connection, site: str) -> dict[tuple[str, str], Delivery]:
-    """(stream, incarnation) -> how it delivers, for the newest incarnation of every stream of the site."""
-    newest = select(func.max(stream.c.id)).where(stream.c.site == site).group_by(stream.c.stream)
+Deliveries = dict[tuple[str, str], Delivery]
+
+
+def deliveries(conn: Connection, chosen: Collection[str]) -> dict[str, Deliveries]:
+    """Site -> (stream, incarnation) -> how it delivers, for the newest incarnation of every stream of those sites."""
+    newest = only(select(func.max(stream.c.id)).group_by(stream.c.site, stream.c.stream), stream.c.site, chosen)
     from_it = (last_value.c.tag_id == stream_tag.c.tag_id) & (last_value.c.stream_id == stream_tag.c.stream_id)
     good = func.count(func.distinct(case((last_value.c.quality >= 192, stream_tag.c.tag_id))))
     query = (
         select(
-            stream.c.stream, stream.c.incarnation, stream.c.received_ns, stream.c.last_ns,
+            stream.c.site, stream.c.stream, stream.c.incarnation, stream.c.received_ns, stream.c.last_ns,
             func.count(func.distinct(stream_tag.c.tag_id)), good,
         )
         .select_from(stream)
         .outerjoin(stream_tag, stream_tag.c.stream_id == stream.c.id)
         .outerjoin(last_value, from_it)
         .where(stream.c.id.in_(newest))
-        .group_by(stream.c.stream, stream.c.incarnation, stream.c.received_ns, stream.c.last_ns)
+        .group_by(stream.c.id)
     )  # fmt: skip
-    return {(r[0], r[1]): Delivery(r[1], r[2], r[3], r[4], r[5]) for r in conn.execute(query)}
+    found: dict[str, Deliveries] = {}
+    for site, name, incarnation, received_ns, last_ns, tags, good_tags in conn.execute(query) if chosen else ():
+        found.setdefault(site, {})[name, incarnation] = Delivery(incarnation, received_ns, last_ns, tags, good_tags)
+    return found
 
 
-def lost_since(conn: Connection, site: str, since_ns: int) -> int:
-    """Samples of the site that gaps took, among gaps that arrived since then."""
+def lost_since(conn: Connection, since_ns: int) -> dict[str, int]:
+    """Site -> samples that gaps took, among gaps that arrived since then; sites without any are left out."""
     query = (
-        select(func.coalesce(func.sum(gap.c.count), 0))
+        select(stream.c.site, func.sum(gap.c.count))
         .join(stream, stream.c.id == gap.c.stream_id)
-        .where(stream.c.site == site, gap.c.received_ns >= since_ns)
+        .where(gap.c.received_ns >= since_ns)
+        .group_by(stream.c.site)
     )
-    return int(conn.execute(query).scalar_one())
+    return {row[0]: int(row[1]) for row in conn.execute(query)}

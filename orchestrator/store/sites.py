@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -10,7 +10,7 @@ from sqlalchemy import Connection, and_, delete, func, insert, or_, select, upda
 
 from manifests import messages, model
 from orchestrator.rollouts.evidence import NodeReport
-from orchestrator.store import upsert
+from orchestrator.store import only, upsert
 from orchestrator.store.tables import certificate, director, director_file, enrol_token, node, site
 
 
@@ -70,6 +70,11 @@ def _stored(row: Mapping[str, object]) -> StoredSite:
     return StoredSite(site=_site_document.decode(str(row["document"])), **fields)  # type: ignore[arg-type]
 
 
+def assigned_generations(conn: Connection) -> dict[str, int | None]:
+    """Of every site that is known."""
+    return {row[0]: row[1] for row in conn.execute(select(site.c.name, site.c.assigned_generation))}
+
+
 def assign(conn: Connection, name: str, generation: int, now_ns: int) -> bool:
     """Tell a site to run ``generation``; False when it was told so before or told something newer."""
     newer = or_(site.c.assigned_generation.is_(None), site.c.assigned_generation < generation)
@@ -100,10 +105,9 @@ def put_report(
         conn.execute(update(node).where(*key).values(fields))
 
 
-def reports(conn: Connection, site_name: str | None = None) -> list[NodeReport]:
-    query = select(node).order_by(node.c.site, node.c.node)
-    if site_name is not None:
-        query = query.where(node.c.site == site_name)
+def reports(conn: Connection, chosen: Collection[str] | None = None) -> list[NodeReport]:
+    """Of the chosen sites, or of all."""
+    query = only(select(node).order_by(node.c.site, node.c.node), node.c.site, chosen)
     return [
         NodeReport(r.site, r.node, _report.decode(r.report), r.received_ns, r.online_since_ns)
         for r in conn.execute(query)
@@ -159,15 +163,14 @@ def revoke_older(conn: Connection, site_name: str, node_name: str, serial: str, 
     conn.execute(update(certificate).where(older).values(revoked_ns=now_ns))
 
 
-def enrolled_nodes(conn: Connection, site_name: str | None = None) -> dict[tuple[str, str], int]:
-    """(site, node) -> when its newest allowed certificate ends."""
+def enrolled_nodes(conn: Connection, chosen: Collection[str] | None = None) -> dict[tuple[str, str], int]:
+    """(site, node) -> when its newest allowed certificate ends; of the chosen sites, or of all."""
     query = (
         select(certificate.c.site, certificate.c.node, func.max(certificate.c.not_after_ns))
         .where(certificate.c.revoked_ns.is_(None))
         .group_by(certificate.c.site, certificate.c.node)
     )
-    if site_name is not None:
-        query = query.where(certificate.c.site == site_name)
+    query = only(query, certificate.c.site, chosen)
     return {(r[0], r[1]): r[2] for r in conn.execute(query)}
 
 

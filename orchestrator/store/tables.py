@@ -161,6 +161,7 @@ gap = Table(
     Column("last_ns", BigInteger, nullable=False),
     Column("reason", Text, nullable=False),
     Column("received_ns", BigInteger, nullable=False),
+    Index("ix_gap_received_ns", "received_ns"),
 )
 quarantine = Table(
     "quarantine",

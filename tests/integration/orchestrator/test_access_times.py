@@ -21,6 +21,7 @@ from orchestrator.access import (
     TooManyTriesError,
 )
 from orchestrator.store import Store
+from orchestrator.views import SiteReader
 
 HOUR_NS = 3600 * 10**9
 PASSWORD = "a password of length"
@@ -96,7 +97,7 @@ def test_a_busy_live_line_ends_with_its_session(database: str, monkeypatch: pyte
     allowed = [True]
 
     async def body() -> int:
-        hub = live.LiveHub(store, lambda _conn: None)  # type: ignore[arg-type, return-value]  # no sites: no reader
+        hub = live.LiveHub(store, lambda conn: SiteReader(conn, lambda _site, _node: 0, 0, 0))  # type: ignore[arg-type]
         stream = await hub.follow([], lambda: allowed[0])
         received = 0
         async for _part in stream:

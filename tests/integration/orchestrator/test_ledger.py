@@ -162,7 +162,7 @@ def test_a_new_incarnation_starts_at_one_and_keeps_the_tags(store: Store, lab: A
         assert [(s.incarnation, s.mark) for s in ingest.streams(conn, "hamburg")] == [("i", 3), ("j", 3)]
         assert len(history.tags(conn, "hamburg")) == 2
         assert conn.execute(select(func.count()).select_from(last_value)).scalar_one() == 2
-        delivered = ingest.deliveries(conn, "hamburg")
+        delivered = ingest.deliveries(conn, ["hamburg"])["hamburg"]
         assert [(k[1], d.tags, d.good_tags) for k, d in delivered.items()] == [("j", 2, 2)]
 
 
