@@ -79,7 +79,7 @@ def start_rollout(page: Page, sites: str, reason: str) -> None:
     dialog.get_by_label("All 2 sites in one wave").check()
     dialog.get_by_label("Healthy for, before going on").select_option("10")
     dialog.get_by_label("Reason").fill(reason)
-    dialog.get_by_role("button", name=re.compile(f"^Roll out release \\d+ to {sites}$")).click()
+    dialog.get_by_role("button", name=re.compile(f"^Roll out generation \\d+ to {sites}$")).click()
     expect(page).to_have_url(re.compile(r"/rollouts/\d+$"))
 
 
@@ -124,11 +124,11 @@ def test_a_fleet_is_rolled_out_paused_and_watched_from_the_console(page: Page, c
         page.get_by_role("button", name="Pause …").click()
         page.get_by_label("Reason").fill("Not now")
         page.get_by_role("button", name=re.compile(r"^Pause rollout \d+$")).click()
-        expect(page.locator(".why")).to_contain_text("Paused (Operator)")
+        expect(page.locator(".head .now")).to_contain_text("Paused (Operator)")
         page.get_by_role("button", name="Abort …").click()
         page.get_by_label("Reason").fill("Not at all")
         page.get_by_role("button", name=re.compile(r"^Abort rollout \d+$")).click()
-        expect(page.locator(".why")).to_contain_text("Aborted")
+        expect(page.locator(".head .now")).to_contain_text("Aborted")
     finally:
         plant.stop()
 

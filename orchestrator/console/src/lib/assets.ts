@@ -43,6 +43,12 @@ function partOf(tag: Tag): string {
   return dot > 0 ? name.slice(0, dot) : "";
 }
 
+/** What a tag is called inside its section. */
+export function labelOf(tag: Tag, prefix: string): string {
+  const full = tag.value.name || (tag.topic.split("/").at(-1) ?? "");
+  return full.startsWith(prefix) ? full.slice(prefix.length) : full;
+}
+
 /** Characters before and after the decimal point, and of the unit. */
 export interface Room {
   whole: number;
