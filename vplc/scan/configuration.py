@@ -26,6 +26,7 @@ from vplc.scan.layout import load as load_layout
 MAX_TASKS = 64  # one bit each in the fault mask
 MAX_DRIVERS = 64
 MAX_CHANNELS = 100_000
+KEYS = ("name", "library", "layout", "core", "priority", "interval_ms", "tasks", "retain", "renamed", "drivers")
 POLICIES = ("hold", "zero", "substitute")
 DEFAULT_PRIORITY = 80  # above ordinary work, below the kernel's own threads at 99
 DEFAULT_INTERVAL_NS = 10_000_000
@@ -147,7 +148,7 @@ def check(data: object, layout: Layout, library: Path, where: str, folder: Path)
     top = reader.table(
         data,
         "",
-        ("name", "library", "layout", "core", "priority", "interval_ms", "tasks", "retain", "renamed", "drivers"),
+        KEYS,
     )
     core = top.get("core")
     if core is not None and (isinstance(core, bool) or not isinstance(core, int) or not 0 <= core < 1024):
@@ -250,7 +251,7 @@ def _drivers(reader: Reader, top: dict[str, Any], layout: Layout, tasks: tuple[T
     return tuple(out)
 
 
-_KEYS = {
+CHANNEL_KEYS = {
     True: ("name", "address", "variable", "type", "max_age_ms", "stale", "substitute", "quality_address"),
     False: ("name", "address", "variable", "type", "safe"),
 }
@@ -260,7 +261,7 @@ def _channel(
     reader: Reader, row: object, path: str, is_input: bool, layout: Layout, tasks: tuple[Task, ...]
 ) -> Channel | None:
     before = len(reader.problems)
-    table = reader.table(row, path, _KEYS[is_input])
+    table = reader.table(row, path, CHANNEL_KEYS[is_input])
     if not table:
         return None
     area = "I" if is_input else "Q"

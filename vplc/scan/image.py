@@ -87,10 +87,8 @@ class DriverImage:
         """Attaches; raises NotRunning when there is no image yet, Refused when another process is this driver."""
         self.folder, self.name = folder, name
         self._native = _library(library or find(LIBRARY))
-        self._lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY) if folder.is_dir() else -1
-        if self._lock < 0:
+        if not folder.is_dir():
             raise NotRunning(f"{folder}: there is no scan host")
-        os.close(self._lock)
         self._lock = os.open(folder / f"driver.{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

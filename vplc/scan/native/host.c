@@ -27,12 +27,13 @@ void say(const char *format, ...) {
   va_end(arguments);
 }
 
-/* Called by both threads; formatting into the block neither waits nor allocates. */
+/* Called by both threads; formatting into the block neither waits nor allocates. When the list is full the newest
+ * takes the last place. */
 void raise_alarm(struct host *host, int error, const char *format, ...) {
   uint32_t slot = atomic_load(&host->status->alarms);
-  do {
-    if (slot >= ALARMS) return;
-  } while (!atomic_compare_exchange_weak(&host->status->alarms, &slot, slot + 1));
+  while (slot < ALARMS && !atomic_compare_exchange_weak(&host->status->alarms, &slot, slot + 1)) {
+  }
+  if (slot >= ALARMS) slot = ALARMS - 1;
   struct alarm_entry *entry = &host->status->alarm[slot];
   va_list arguments;
   va_start(arguments, format);
