@@ -19,7 +19,7 @@ def test_every_setting_is_explained() -> None:
     read |= {key for keys in configuration.CHANNEL_KEYS.values() for key in keys}
     read |= set(configuration.KEYS)
     assert {"interval_ms", "folder", "quality_address"} <= read
-    explained = set(re.findall(r"[`.](\w+)(?:`|\[\]`)", README))
+    explained = {word for code in re.findall(r"`([^`]+)`", README) for word in re.findall(r"\w+", code)}
     assert read <= explained, read - explained
 
 
