@@ -44,14 +44,16 @@ class Histogram:
         return sum(self.counts)
 
     def quantile_ns(self, q: float) -> int | None:
-        """The upper edge of the bucket that holds the quantile, never above the highest; None without samples."""
-        wanted, seen = q * self.total, 0
-        if not self.total:
+        """Interpolated within the bucket that holds it, never above the highest; None without samples."""
+        total = self.total
+        if not total:
             return None
+        wanted, seen = q * total, 0
         for bucket, count in enumerate(self.counts):
+            if count and seen + count >= wanted:
+                low, high = bucket_range(bucket)
+                return min(low + int((high - low) * max(0.0, wanted - seen) / count), self.highest_ns)
             seen += count
-            if count and seen >= wanted:
-                return min(bucket_range(bucket)[1] - 1, self.highest_ns)
         return self.highest_ns
 
     def __sub__(self, earlier: Histogram) -> Histogram:
