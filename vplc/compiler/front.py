@@ -6,6 +6,7 @@ Called by the command line, the tests and the benchmarks. It never needs llvmlit
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -93,6 +94,8 @@ def front(
 ) -> Program:
     """Parses and checks. Raises CompileError with all findings when anything is wrong."""
     diagnostics = diagnostics if diagnostics is not None else Diagnostics()
+    # A sum of n terms is a tree n levels deep, and checking one level takes several Python frames.
+    sys.setrecursionlimit(max(sys.getrecursionlimit(), 20_000))
     units = []
     for source in sources:
         units.append(unit_of(source, diagnostics))

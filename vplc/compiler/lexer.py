@@ -115,7 +115,7 @@ class Token:
 
 _PATTERN = re.compile(
     r"""
-    (?P<space>\s+|//[^\n]*)
+    (?P<space>\s+|//[^\r\n]*)
   | (?P<comment>\(\*|/\*)
   | (?P<pragma>\{)
   | (?P<duration>(?:LTIME|TIME|LT|T)\#([+-]?[0-9][0-9A-Z_.]*))

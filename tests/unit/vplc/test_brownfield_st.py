@@ -132,3 +132,72 @@ def test_access_words_may_stand_before_method_and_property() -> None:
         """,
         "iec",
     )
+
+
+def test_properties_may_be_written_as_two_halves() -> None:
+    run_both(
+        """
+        INTERFACE Labelled
+        PROPERTY_GET label : DINT END_PROPERTY
+        PROPERTY_SET label : DINT END_PROPERTY
+        END_INTERFACE
+        FUNCTION_BLOCK Lamp IMPLEMENTS Labelled
+        VAR kept : DINT := 2; END_VAR
+        PROPERTY_GET label : DINT
+        label := kept * 10;
+        END_PROPERTY
+        PROPERTY_SET label : DINT
+        kept := label + 1;
+        END_PROPERTY
+        END_FUNCTION_BLOCK
+        """,
+        """
+        TEST 'halves'
+        VAR l : Lamp; i : Labelled; END_VAR
+        i := l; ASSERT_EQ(i.label, 20); i.label := 4; ASSERT_EQ(l.label, 50);
+        END_TEST
+        """,
+        "iec",
+    )
+
+
+def test_structures_that_extend_each_other_are_refused() -> None:
+    assert "B extends itself" in messages(
+        """
+        TYPE A EXTENDS B : STRUCT x : INT; END_STRUCT END_TYPE
+        TYPE B EXTENDS A : STRUCT y : INT; END_STRUCT END_TYPE
+        """
+    )
+
+
+@pytest.mark.parametrize(
+    ("expression", "message"),
+    [
+        ("x" + " + x" * 2_001, "more than 2000 operators in a row"),
+        ("x" + "^" * 500, "more than 200 selections in a row"),
+    ],
+)
+def test_chains_without_end_are_a_diagnostic(expression: str, message: str) -> None:
+    assert message in messages(f"PROGRAM Main\nVAR x : DINT; END_VAR\nx := {expression};\nEND_PROGRAM\n")
+
+
+def test_a_long_sum_compiles() -> None:
+    run_both(
+        f"PROGRAM Main\nVAR x : DINT; y : DINT := 1; END_VAR\nx := y{' + y' * 1_900};\nEND_PROGRAM\n",
+        "TEST 'sum'\nMain(); ASSERT_EQ(Main.x, 1901);\nEND_TEST\n",
+    )
+
+
+def test_case_labels_that_meet_are_found_in_any_order() -> None:
+    body = "CASE x OF 10..20: x := 1; 1..3, 5: x := 2; {}: x := 3; END_CASE"
+    program = "PROGRAM Main\nVAR x : DINT; END_VAR\n{}\nEND_PROGRAM\n"
+    for label in ("20", "8..11", "5", "0..1", "0..99"):
+        assert f"the label {label} occurs twice" in messages(program.format(body.format(label)), "iec")
+    front([Source("plant.st", program.format(body.format("4, 6..9, 21")))], "iec", Diagnostics())
+
+
+def test_a_line_may_end_with_a_carriage_return_alone() -> None:
+    run_both(
+        "PROGRAM Main\rVAR x : DINT; END_VAR\r// x := 1;\rx := 2;\rEND_PROGRAM\r",
+        "TEST 'line'\nMain(); ASSERT_EQ(Main.x, 2);\nEND_TEST\n",
+    )

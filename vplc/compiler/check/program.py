@@ -45,6 +45,7 @@ class Checker(Declarations):
         self.pending = []
         self.labels = set()
         self._lists = set()
+        self._filling = []
         self._scopes = {}
         self.structs: list[StructType] = []
 

@@ -73,6 +73,7 @@ class NamedType:
 class Resolver(CheckerBase):
     named: dict[int, NamedType]
     expected_types: dict[str, list[Type]]
+    _filling: list[StructType]
 
     def lookup(self, name: str, scope: Scope | None = None) -> Symbol | NamedType | None:
         """The symbol a (perhaps qualified) name stands for; None when unknown."""
@@ -250,12 +251,16 @@ class Resolver(CheckerBase):
 
     def fill_struct(self, struct: StructType, ref: tree.StructRef) -> None:
         if ref.base:
+            self._filling.append(struct)
             base = self._named(tree.NamedRef(ref.start, ref.start + 6, ref.base))
-            if isinstance(base, StructType):
+            if isinstance(base, StructType) and base in self._filling:
+                self.error("E061", f"{struct.name} extends itself", ref)
+            elif isinstance(base, StructType):
                 for upper, f in base.fields.items():
                     struct.fields[upper] = Field(f.name, f.type, 0, f.init)
             elif base is not ERROR:
                 self.error("E062", f"{ref.base} is not a structure", ref)
+            self._filling.pop()
         for decl in ref.fields:
             upper = decl.name.upper()
             if upper in struct.fields:

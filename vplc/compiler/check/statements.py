@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bisect
+
 from vplc.compiler import tree, typed
 from vplc.compiler.check.base import elementary, type_name
 from vplc.compiler.check.initial import InitialValues
@@ -174,7 +176,7 @@ class Statements(InitialValues):
             )
             t = ERROR
         branches: list[tuple[list[tuple[int, int]], list[typed.Stmt]]] = []
-        seen: list[tuple[int, int]] = []
+        seen: list[tuple[int, int]] = []  # in order, none touching another
         for labels, body in node.branches:
             ranges: list[tuple[int, int]] = []
             for low_node, high_node in labels:
@@ -185,14 +187,15 @@ class Statements(InitialValues):
                 if low > high:
                     self.error("E042", f"the range {low}..{high} is empty", low_node)
                     continue
-                clash = next((s for s in seen if low <= s[1] and s[0] <= high), None)
-                if clash is not None:
+                at = bisect.bisect_left(seen, (low, high))
+                if any(low <= s[1] and s[0] <= high for s in seen[max(0, at - 1) : at + 1]):
                     text = str(low) if low == high else f"{low}..{high}"
                     if self.codesys:
                         self.warn("W070", f"the label {text} occurs twice; the first wins", low_node)
                     else:
                         self.error("E070", f"the label {text} occurs twice", low_node)
-                seen.append((low, high))
+                else:
+                    seen.insert(at, (low, high))
                 ranges.append((low, high))
             branches.append((ranges, self.statements(body)))
         otherwise = self.statements(node.otherwise) if node.otherwise else []

@@ -190,6 +190,8 @@ class FileParser(TypeParser):
                 pou.actions.append(self.action(pou))
             elif kind == "ID" and self.token.upper in _MODIFIERS and self.peek().kind in ("METHOD", "PROPERTY"):
                 self.advance()
+            elif self.is_word("PROPERTY_GET", "PROPERTY_SET") and self.peek().kind == "ID":
+                self.accessor(pou)
             elif kind == "ID" and self.token.upper == "USING" and self.peek().kind == "ID":
                 self.using()
                 pou.usings = self.usings
@@ -288,6 +290,39 @@ class FileParser(TypeParser):
         elif not prototype:
             self.unclosed("END_PROPERTY", "PROPERTY", start)
         return tree.Property(start, self.previous.end, name.text, ref, modifiers, getter, setter)
+
+    def accessor(self, pou: tree.Pou) -> None:
+        """`PROPERTY_GET name : type ... END_PROPERTY`: half a property; a second one of the same name joins it."""
+        word = self.advance()
+        modifiers = self.modifiers()
+        name = self.name("the name of the property")
+        self.expect(":")
+        ref = self.type_ref()
+        self.accept(";")
+        kind = word.upper.removeprefix("PROPERTY_")
+        half = tree.Pou(
+            word.start,
+            word.end,
+            "METHOD",
+            f"__{kind}_{name.text}",
+            self.source,
+            modifiers=modifiers,
+            namespace=self.namespace,
+            usings=self.usings,
+        )
+        self.pou_body(half, ("END_PROPERTY",))
+        if self.kind == "END_PROPERTY":
+            self.advance()
+        elif pou.kind != "INTERFACE":
+            self.unclosed("END_PROPERTY", word.text, word.start)
+        whole = next((p for p in pou.properties if p.name.upper() == name.upper), None)
+        if whole is None:
+            whole = tree.Property(word.start, self.previous.end, name.text, ref, modifiers, None, None)
+            pou.properties.append(whole)
+        if kind == "GET":
+            whole.getter = half
+        else:
+            whole.setter = half
 
     def action(self, owner: tree.Pou | None) -> tree.Pou:
         opener = self.advance()

@@ -29,17 +29,25 @@ _LEVELS: dict[str, int] = {
 _OPERATOR_CALLS = frozenset({"AND", "OR", "XOR", "MOD", "NOT", "AND_THEN", "OR_ELSE"})
 _LITERAL_KINDS = frozenset({"INT", "REAL", "STR", "WSTR", "TIME", "DATE", "TOD", "DT"})
 
+# Chains are trees as deep as they are long; beyond these nothing written by hand or by a generator is known.
+MAX_TERMS = 2_000
+MAX_STEPS = 200
+
 
 class ExpressionParser(Cursor):
     def expression(self, level: int = 1) -> tree.Expr:
         depth = self.depth
         self.enter()
         left = self.unary()
+        terms = 0
         while True:
             op = self.kind
             rank = _LEVELS.get(op)
             if rank is None or rank < level:
                 break
+            terms += 1
+            if terms > MAX_TERMS:
+                raise self.fail("E019", f"more than {MAX_TERMS} operators in a row", "compute it in several steps")
             self.advance()
             right = self.expression(rank + 1)
             if op == "&":
@@ -121,8 +129,12 @@ class ExpressionParser(Cursor):
         raise self.fail("E012", f'expected a value after "{prefix.text}#", found {self.shown()}')
 
     def postfix(self, base: tree.Expr) -> tree.Expr:
+        steps = 0
         while True:
             kind = self.kind
+            steps += 1
+            if steps > MAX_STEPS:
+                raise self.fail("E019", f"more than {MAX_STEPS} selections in a row", "copy a part to a variable first")
             if kind == ".":
                 self.advance()
                 token = self.token
