@@ -5,7 +5,7 @@
     quality    is this record fit to be judged?         envelope   whitening and the envelope spectrum
     bearing    defect orders from geometry              diagnose   which part, how sure, on what evidence
     zones      severity limits as data                  trend      baseline, alarms, remaining life
-    cli        ``python -m workloads.vibration``        asset      the streaming workload
+    cli        ``python -m workloads.vibration``        monitor    the streaming workload
 
 Naming a part is easy, staying silent is hard: "no fault of this bearing" and "cannot judge" are answers of their own,
 and the second never becomes the first. Nothing here writes to a device.

@@ -179,7 +179,11 @@ def _one(entry: Any, index: int, path: Path) -> dict[str, Any]:
         why = "; ".join(f"{problem.path}: {problem.what}".lstrip(": ") for problem in error.problems)
         evidence = {"verdict": Verdict.CANNOT_JUDGE.value, "why": why, "refused": refused}
         return {"id": name, "fault": "N", "confidence": 0.0, "evidence": evidence}
-    found = diagnosis_json(diagnose(record, orders))
+    try:
+        found = diagnosis_json(diagnose(record, orders))
+    except Exception as error:  # noqa: BLE001 - top of the loop: our bug on one record must not cost the others
+        evidence = {"verdict": Verdict.CANNOT_JUDGE.value, "why": f"a bug of ours: {error!r}", "refused": []}
+        return {"id": name, "fault": "N", "confidence": 0.0, "evidence": evidence}
     return {"id": name, "fault": found.pop("fault"), "confidence": found.pop("confidence"), "evidence": found}
 
 
