@@ -51,6 +51,11 @@ class Declare(Protocol):
     ) -> list[int]: ...
 
 
+def _why(error: Exception, url: str) -> str:
+    """A time-out has no words of its own."""
+    return str(error) or (f"{url}: no answer" if isinstance(error, TimeoutError) else type(error).__name__)
+
+
 class _Batches(Subscription):
     """A subscription that hands over whole publish results."""
 
@@ -122,7 +127,7 @@ class ServerReader:
             except ValueError as error:
                 self._fail("BadConfig", str(error))
             except (OSError, TimeoutError, UaError, UnreachableError) as error:
-                self._fail("Unreachable", str(error) or type(error).__name__)
+                self._fail("Unreachable", _why(error, self.config.url))
                 if self._good:
                     self._backoff.reset()
                     continue
