@@ -17,10 +17,12 @@ from orchestrator.api.agents import AgentLine
 from orchestrator.api.operator import guarded_operator_app
 from orchestrator.centre import Centre
 from orchestrator.listeners import GuardedProtocol, MutualTlsProtocol, QuietServer, agent_tls, operator_tls
+from orchestrator.retention import forget_old
 from orchestrator.settings import Settings
 
 GRACE_S = 5
 RENEW_EVERY_S = 3600.0
+FORGET_EVERY_S = 3600.0
 _log = structlog.get_logger(__name__)
 
 
@@ -54,6 +56,7 @@ async def serve(settings: Settings, started: Callable[[Ports], None], stop: asyn
             asyncio.create_task(centre.rollouts.run(stop)),
             asyncio.create_task(centre.live.run()),
             asyncio.create_task(_renew(centre, stop)),
+            asyncio.create_task(_forget(centre, stop)),
         ]
         if settings.operator_certificate is None and not _loopback(settings.operator_listen.host):
             _log.warning("passwords travel unprotected: serve people by TLS, or on a loopback address")
@@ -144,5 +147,29 @@ async def _renew(centre: Centre, stop: asyncio.Event) -> None:
             _log.exception("metadata could not be signed again")
         try:
             await asyncio.wait_for(stop.wait(), RENEW_EVERY_S)
+        except TimeoutError:
+            continue
+
+
+async def _forget(centre: Centre, stop: asyncio.Event) -> None:
+    """Deletes what is older than people want to keep."""
+    keep_days = centre.settings.keep_days
+    centre.metrics.keep_days.set(keep_days)
+
+    def one_pass() -> int:
+        def told(table: str, rows: int) -> None:
+            centre.metrics.forgotten.labels(table).inc(rows)
+
+        return forget_old(centre.store, keep_days, centre.now_ns(), told, lambda: centre.stopping)
+
+    while not stop.is_set():
+        try:
+            rows = await to_thread.run_sync(one_pass)
+            if rows:
+                _log.info("old rows deleted", rows=rows, keep_days=keep_days)
+        except Exception:  # noqa: BLE001 - top of the loop: reported, and tried again in an hour
+            _log.exception("old rows could not be deleted")
+        try:
+            await asyncio.wait_for(stop.wait(), FORGET_EVERY_S)
         except TimeoutError:
             continue

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -44,6 +44,12 @@ class Metrics:
         )
         self.quarantined = Counter(
             "sluice_quarantined_frames_total", "Frames that could not be read.", ["site"], registry=registry
+        )
+        self.forgotten = Counter(
+            "sluice_forgotten_rows_total", "Rows deleted because of their age.", ["table"], registry=registry
+        )
+        self.keep_days = Gauge(
+            "sluice_keep_days", "Days that history and events are kept; 0 = for ever.", registry=registry
         )
         self.db_seconds = Histogram(
             "sluice_db_transaction_seconds",

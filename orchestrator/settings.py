@@ -39,7 +39,10 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """``report_s``: how often agents report; a site is offline after three times that without a word."""
+    """``report_s``: how often agents report; a site is offline after three times that without a word.
+
+    ``keep_days``: blocks, gaps and events older than this are deleted; 0 keeps them for ever.
+    """
 
     data: Path
     keys: Path
@@ -53,6 +56,7 @@ class Settings:
     operator_key: Path | None = None
     report_s: float = 10.0
     round_s: float = 1.0
+    keep_days: int = 30
 
     @property
     def offline_after_ns(self) -> int:
@@ -71,6 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--public-agent-url", metavar="URL", help="how agents reach --agent-listen; goes into tokens")
     parser.add_argument("--admin-password-file", type=Path, metavar="FILE", help="set this password if none is set")
     parser.add_argument("--report-seconds", type=float, default=10.0, metavar="S", help="how often agents report")
+    parser.add_argument("--keep-days", type=int, default=30, metavar="N", help="keep history and events; 0 = for ever")
 
 
 def check(options: argparse.Namespace) -> Settings:
@@ -121,6 +126,8 @@ def check(options: argparse.Namespace) -> Settings:
         wrong("--public-agent-url", f"{url!r} is not https://HOST:PORT")
     if not 0.2 <= options.report_seconds <= 3600:
         wrong("--report-seconds", "not between 0.2 and 3600")
+    if not 0 <= options.keep_days <= 36_500:
+        wrong("--keep-days", "not between 0 (for ever) and 36500")
     password = _password(options.admin_password_file, wrong)
     if problems or agent is None or operator is None:
         raise DocumentError(problems)
@@ -136,6 +143,7 @@ def check(options: argparse.Namespace) -> Settings:
         operator_certificate=certificate,
         operator_key=key,
         report_s=options.report_seconds,
+        keep_days=options.keep_days,
     )
 
 
