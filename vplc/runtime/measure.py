@@ -39,7 +39,7 @@ def bench_command(sources: Sequence[Source], diagnostics: Diagnostics, options: 
             sys.stdout.write(json.dumps({"fault": host.fault().as_json()}) + "\n")
             return 1
     result: dict[str, Json] = {
-        "program": instance.name,
+        "program": options.program or instance.name,
         "scans": options.scans,
         "ns_per_scan": min(times),
         "ns_per_scan_best": min(times),

@@ -201,3 +201,34 @@ def test_a_line_may_end_with_a_carriage_return_alone() -> None:
         "PROGRAM Main\rVAR x : DINT; END_VAR\r// x := 1;\rx := 2;\rEND_PROGRAM\r",
         "TEST 'line'\nMain(); ASSERT_EQ(Main.x, 2);\nEND_TEST\n",
     )
+
+
+BOUNDS = """
+    FUNCTION extent : DINT
+    VAR_IN_OUT table : ARRAY [*, *] OF BYTE; END_VAR
+    VAR_INPUT side : DINT; END_VAR
+    extent := UPPER_BOUND(arr := table, dim := side) - LOWER_BOUND(table, side) + 1;
+    END_FUNCTION
+    """
+
+
+def test_the_dimension_of_a_bound_may_be_computed() -> None:
+    run_both(
+        BOUNDS,
+        """
+        TEST 'computed'
+        VAR t : ARRAY [2..4, -1..8] OF BYTE; f : ARRAY [5..9] OF INT; i : INT := 1; END_VAR
+        ASSERT_EQ(extent(t, 1), 3); ASSERT_EQ(extent(t, 2), 10);
+        ASSERT_EQ(UPPER_BOUND(f, i), 9); ASSERT_EQ(LOWER_BOUND(f, i), 5);
+        END_TEST
+        """,
+        "iec",
+    )
+
+
+def test_a_dimension_that_an_array_does_not_have_faults() -> None:
+    with pytest.raises(AssertionError, match="fault"):
+        run_both(
+            BOUNDS,
+            "TEST 'third'\nVAR t : ARRAY [0..1, 0..1] OF BYTE; END_VAR\nASSERT_EQ(extent(t, 3), 0);\nEND_TEST\n",
+        )

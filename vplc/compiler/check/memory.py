@@ -17,6 +17,7 @@ from vplc.compiler.types import (
     ArrayType,
     PointerType,
     StringType,
+    SubrangeType,
     Type,
 )
 
@@ -149,11 +150,18 @@ class MemoryFunctions(StringFunctions):
         if args is None:
             return self.bad(node)
         array = self.expr(args[0])
-        dim = self.constant_int(args[1])
         t = array.type
-        if dim is None or t is ERROR:
-            return self.bad(node)
         ranks = len(t.dims) or t.stars if isinstance(t, ArrayType) else 0
+        chosen = self.settle(self.expr(args[1], DINT))
+        if t is ERROR or chosen.type is ERROR:
+            return self.bad(node)
+        if not isinstance(chosen, typed.Const) and ranks:
+            known = SubrangeType(f"DINT(1..{ranks})", DINT, 1, ranks)
+            rank = typed.Convert(known, node.start, self.coerce(chosen, DINT, args[1]), "check")
+            return typed.Intrinsic(DINT, node.start, name, [array, rank])
+        dim = self.constant_int(args[1])
+        if dim is None:
+            return self.bad(node)
         if not isinstance(t, ArrayType) or not 1 <= dim <= ranks:
             self.error("E046", f"{name} takes an array and one of its dimensions, counted from 1", node)
             return self.bad(node)

@@ -95,9 +95,15 @@ class IntrinsicEmitter(ExpressionEmitter):
             return self.power(e, ir)
         if name in ("LOWER_BOUND", "UPPER_BOUND"):
             rank = e.args[1]
-            assert isinstance(rank, typed.Const)
-            pair = self.bounds_of(e.args[0])[int(rank.value)]
-            wide = pair[0 if name == "LOWER_BOUND" else 1]
+            side = 0 if name == "LOWER_BOUND" else 1
+            bounds = [pair[side] for pair in self.bounds_of(e.args[0])]
+            if isinstance(rank, typed.Const):
+                return self.op(f"trunc i64 {bounds[int(rank.value)]} to i32")
+            chosen = self.value(rank)
+            wide = bounds[0]
+            for number, bound in enumerate(bounds[1:], 2):
+                hit = self.op(f"icmp eq i32 {chosen}, {number}")
+                wide = self.op(f"select i1 {hit}, i64 {bound}, i64 {wide}")
             return self.op(f"trunc i64 {wide} to i32")
         if name == "MOCK_CALLS":
             return self.op(f"load i32, ptr {self.mock_field(e.args[0], 4)}")
