@@ -233,6 +233,10 @@ def test_a_second_host_in_the_folder_is_refused_and_the_first_goes_on(site: Site
     assert second.returncode == 1
     assert "another scan host runs here" in said
     assert (site.run / "plan").read_bytes() == plan_before
+    native = [str(build.find(build.HOST)), str(site.run / "plan"), str(site.run)]
+    done = subprocess.run(native, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "another scan host runs here" in done.stderr
     seen = site.now().tasks[0].scans
     until("more scans", lambda: site.now().tasks[0].scans > seen)
     assert site.now().pid == process.pid

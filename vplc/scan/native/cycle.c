@@ -287,10 +287,10 @@ static const struct plan_task *task_of(struct host *host, uint32_t number) {
   return (const struct plan_task *)at(host->program.plan, host->program.plan->tasks_at) + number;
 }
 
-static void run_task(struct host *host, uint32_t number, int64_t due, int64_t release, timer_t timer) {
+/* `begin` is the time right after waking up: what comes then belongs to the scan. */
+static void run_task(struct host *host, uint32_t number, int64_t begin, int64_t due, int64_t release, timer_t timer) {
   const struct plan_task *t = task_of(host, number);
   struct task_status *s = &host->status->task[number];
-  int64_t begin = image_now();
   int64_t time = release - host->start_ns + (int64_t)host->time_base_ns;
   record_time(s->latency, &s->latency_max_ns, begin - due);
   if (!(host->faulted >> number & 1)) {
@@ -371,7 +371,7 @@ void *scan_thread(void *argument) {
       if (lost > 0) add(&host->status->task[i].missed, (uint64_t)lost); /* skipped for good, never made up for */
       int64_t due = next[i], release = due + lost * interval;
       next[i] = release + interval;
-      run_task(host, i, due, release, timer);
+      run_task(host, i, now, due, release, timer);
       break; /* look at the clock again: a more urgent task may have become due */
     }
     if (atomic_load_explicit(&host->snapshot_wanted, memory_order_acquire)) {
