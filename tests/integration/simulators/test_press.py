@@ -98,7 +98,7 @@ async def test_the_counter_has_no_hole_with_two_hundred_items_subscribed(client:
         return [(value, data.SourceTimestamp) for name, value, data in handler.values if name == COUNTER]
 
     async with asyncio.timeout(60):
-        while len(counted()) < 12:  # noqa: ASYNC110  # the other side is a subscription, not a job of ours
+        while len(counted()) < 12:  # the other side is a subscription, not a job of ours
             await asyncio.sleep(0.05)
     await subscription.delete()
     seen = counted()
