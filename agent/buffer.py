@@ -123,6 +123,9 @@ class Buffer:
         try:
             return self._append(frames, now_ns)
         except sqlite3.Error as error:
+            if _is_damaged(error):
+                self._begin_anew(error)
+                return self._append(frames, now_ns)
             self._load()
             if not _is_full(error):
                 raise
@@ -493,6 +496,15 @@ class Buffer:
             raise
         return db
 
+    def _begin_anew(self, error: sqlite3.Error) -> None:
+        """The file broke while it was in use: refusing every further sample until somebody comes would lose them all.
+        Producers notice that their marks are gone, and go on under a new incarnation."""
+        self.damaged = str(error)
+        self._db.close()
+        self._put_aside()
+        self._db = self._open()
+        self._load()
+
     def _load(self) -> None:
         if self._db.in_transaction:
             self._db.rollback()
@@ -591,3 +603,8 @@ def _span(first: int, last: int, other_first: int, other_last: int) -> tuple[int
 
 def _is_full(error: sqlite3.Error) -> bool:
     return getattr(error, "sqlite_errorname", "") in ("SQLITE_FULL", "SQLITE_IOERR_WRITE") or "full" in str(error)
+
+
+def _is_damaged(error: sqlite3.Error) -> bool:
+    """The file itself, not the disk around it."""
+    return getattr(error, "sqlite_errorname", "").startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB"))

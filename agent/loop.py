@@ -84,6 +84,7 @@ class Loop:
         self._last_drop_notice_ns = 0
         self._rejected: dict[str, int] = {}
         self._last_refusal = ""
+        self._damage = ""
         self._staging = asyncio.Lock()
         self.memory = Memory()
 
@@ -508,6 +509,7 @@ class Loop:
             memory, parts = self.memory, self._parts
             before = memory.buffer.dropped_samples
             try:
+                await self.tell_damage()
                 memory.buffer = await parts.committer.call(Buffer.status)
                 if time.monotonic() >= next_prune:
                     next_prune = time.monotonic() + PRUNE_S
@@ -527,6 +529,14 @@ class Loop:
                 self._rejected[name] = count
             await self._save_events()
             await asyncio.sleep(5.0)
+
+    async def tell_damage(self) -> None:
+        """Acknowledged samples may be gone: the one loss that no gap can count must at least be said."""
+        damage = await self._parts.committer.call(lambda buffer: buffer.damaged)
+        if damage != self._damage:
+            self._damage = damage
+            text = f"the buffer's file was damaged and put aside; what it held is not sent: {damage}"
+            self._event(Severity.ERROR, "buffer-damaged", "buffer", text)
 
     async def _tidy(self) -> None:
         """Drop blobs, images and networks that neither the desired state nor anything running needs."""

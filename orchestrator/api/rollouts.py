@@ -53,10 +53,10 @@ def _changes(before: Mapping[str, DesiredState], after: Mapping[str, DesiredStat
 
 
 @router.get("/rollouts")
-def list_rollouts(centre: CentreDep) -> list[RolloutView]:
-    """Every rollout, newest first."""
+def list_rollouts(centre: CentreDep, limit: Annotated[int, Query(ge=1, le=100)] = 20) -> list[RolloutView]:
+    """The newest rollouts, newest first, each with every site of its waves."""
     with centre.store.read() as conn:
-        found = [rollouts.get(conn, number) for number in rollouts.numbers(conn)]
+        found = [rollouts.get(conn, number) for number in rollouts.numbers(conn, limit)]
     return [views.rollout(state) for state in found if state is not None]
 
 

@@ -302,3 +302,21 @@ def test_what_failed_half_way_leaves_memory_and_disk_alike(buffer: Buffer) -> No
         buffer.append([samples(4), huge], 2)
     assert buffer.append([samples(4)], 3) == [mark(4)]
     assert [f.seq for f in buffer.batch(64, 1 << 20)] == [1, 2, 3, 4]
+
+
+def test_a_file_that_breaks_in_use_is_put_aside_and_taking_goes_on(tmp_path: Path) -> None:
+    buffer = Buffer(tmp_path, 16 << 20)
+    fill(buffer, 400)
+    path = tmp_path / FILE_NAME
+    buffer._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    buffer._db.execute("PRAGMA cache_size=0")
+    with path.open("r+b") as file:  # every page but the first
+        file.seek(4096)
+        file.write(b"\xff" * (path.stat().st_size - 4096))
+    results = [buffer.append([samples(n)], 2)[0] for n in range(401, 404)]
+    results += buffer.append([descriptor(), samples(2)], 3)
+    assert buffer.damaged
+    assert results[-1] == mark(2)
+    assert [f.seq for f in buffer.batch(64, 1 << 20)] == [1, 2]
+    assert (tmp_path / f"damaged-{FILE_NAME}").exists()
+    buffer.close()
