@@ -10,6 +10,7 @@ from typing import TypeVar
 import pytest
 
 from agent.buffer import Buffer
+from agent.client import DEADLINE_S, ingest_deadline_s
 from agent.uplink import FIRST_DELAY_S, LONGEST_DELAY_S, Uplink
 from manifests.errors import TrustError, UnreachableError
 from manifests.messages import Frame, FrameKind, IngestReply, IngestRequest, StreamMark
@@ -220,3 +221,9 @@ async def test_a_line_too_slow_for_a_full_batch_still_empties_the_buffer(buffer:
         if await uplink.send_all():
             break
     assert centre.marks == {("m/a", "a"): 59, ("m/b", "a"): 59}
+
+
+def test_a_large_frame_that_is_alone_gets_the_time_a_slow_line_needs() -> None:
+    frame = Frame(stream="m/a", incarnation="a", seq=1, kind=FrameKind.SAMPLES, payload=bytes(1 << 20))
+    assert ingest_deadline_s(IngestRequest(frames=(frame,))) > (1 << 20) * 8 / 16_000
+    assert ingest_deadline_s(IngestRequest(frames=(frame, frame))) == DEADLINE_S
