@@ -28,6 +28,8 @@ class ProgramInstance:
     task: str = ""
     offset: int = -1
     init: object = None
+    before: list[typed.Stmt] = field(default_factory=list)
+    after: list[typed.Stmt] = field(default_factory=list)
 
 
 @dataclass(slots=True)

@@ -1,9 +1,12 @@
 """Constructs that published libraries and other compilers' programs use, run through the whole compiler."""
 
+import json
 import textwrap
+from pathlib import Path
 
 import pytest
 
+from vplc.cli import main
 from vplc.compiler.front import front
 from vplc.compiler.source import CompileError, Diagnostics, Source
 from vplc.runtime.testing import run_tests
@@ -232,3 +235,64 @@ def test_a_dimension_that_an_array_does_not_have_faults() -> None:
             BOUNDS,
             "TEST 'third'\nVAR t : ARRAY [0..1, 0..1] OF BYTE; END_VAR\nASSERT_EQ(extent(t, 3), 0);\nEND_TEST\n",
         )
+
+
+PLANT = """
+    FUNCTION_BLOCK Sensor
+    VAR raw AT %I* : INT; alarm AT %Q* : BOOL; level : INT; END_VAR
+    level := raw; alarm := raw > 10;
+    END_FUNCTION_BLOCK
+    PROGRAM Line
+    VAR first, second : Sensor; limit : INT; speed AT %Q* : INT; END_VAR
+    first(); second(); speed := limit * 2;
+    END_PROGRAM
+    CONFIGURATION Plant
+    RESOURCE Controller ON CPU
+      TASK fast (INTERVAL := T#10ms, PRIORITY := 1);
+      PROGRAM north WITH fast : Line;
+      PROGRAM south WITH fast : Line;
+    END_RESOURCE
+    VAR_CONFIG
+      Controller.north.first.raw AT %IW0 : INT;
+      Controller.north.second.raw AT %IW1 : INT;
+      north.second.alarm AT %QX0.3 : BOOL;
+      north.speed AT %QW4 : INT;
+      north.limit : INT := 7;
+      south.limit : INT := 8;
+      south.second.raw AT %IW2 : INT;
+      south.speed AT %QW5 : INT;
+    END_VAR
+    END_CONFIGURATION
+    """
+
+
+@pytest.mark.parametrize(
+    ("program", "expected"),
+    [
+        ("north", {"first.level": 3, "second.level": 20, "%QX0.3": True, "%QW4": 14, "%QW5": 0}),
+        ("south", {"first.level": 0, "second.level": 40, "%QX0.3": False, "%QW4": 0, "%QW5": 16}),
+    ],
+)
+def test_var_config_gives_every_instance_its_own_address(
+    program: str, expected: dict[str, object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plant = tmp_path / "plant.st"
+    plant.write_text(textwrap.dedent(PLANT))
+    sets = [f"--set={path}={value}@0" for path, value in (("%IW0", 3), ("%IW1", 20), ("%IW2", 40))]
+    code = main([
+        "run", str(plant), "--program", program, "--scans", "1", "--period", "10ms", "--json",
+        "--watch", ",".join(expected), *sets,
+    ])  # fmt: skip
+    assert code == 0
+    assert json.loads(capsys.readouterr().out)["values"] == expected
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ("north.frist.raw AT %IW0 : INT;", "north.frist.raw leads to no variable of a program"),
+        ("north.limit : DINT := 7;", "north.limit is INT where it is declared"),
+    ],
+)
+def test_wrong_entries_of_var_config_are_named(entry: str, message: str) -> None:
+    assert message in messages(PLANT.replace("north.limit : INT := 7;", entry))

@@ -18,6 +18,7 @@ from vplc.compiler.types import (
     InterfaceType,
     PointerType,
     StructType,
+    same,
 )
 
 _KINDS = {
@@ -470,22 +471,93 @@ class Declarations(Statements):
         self.pou = saved
 
     def configure_addresses(self) -> None:
-        """VAR_CONFIG gives addresses to variables declared AT %I* and the like."""
+        """VAR_CONFIG: addresses and initial values for variables of single instances."""
+        self.pou = None
         for group in self.configs:
+            self.source, self.scope = group.source, self.program.scope
             for decl in group.block.decls:
-                path = decl.name.upper().split(".")
-                found: Variable | None = None
-                for part in path:
-                    if found is None:
-                        symbol = self.program.scope.find(part)
-                        if isinstance(symbol, Variable):
-                            found = symbol
-                        elif isinstance(symbol, PouSymbol):
-                            found = symbol.result_variable
-                    elif isinstance(found.type, BlockType):
-                        found = found.type.symbol.find_member(part)
-                if found is not None and found.kind not in ("program",) and decl.address:
-                    found.address = decl.address
+                chain = self.configured(decl.name)
+                if len(chain) < 2:
+                    self.error(
+                        "E032", f"{decl.name} leads to no variable of a program", decl, "write instance.variable"
+                    )
+                    continue
+                found = chain[-1]
+                t = self.variable_type(found)
+                if decl.type is not None and not same(self.resolve(decl.type), t) and t is not ERROR:
+                    self.error("E040", f"{decl.name} is {t.name} where it is declared", decl)
+                    continue
+                found.written = True
+                place: typed.Expr = typed.VariablePlace(chain[0].type, decl.start, chain[0])
+                for v in chain[1:]:
+                    owner = v.owner
+                    place = typed.MemberPlace(
+                        self.variable_type(v), decl.start, place, -1, f"{id(owner)}.{v.name.upper()}", self.raw_edge(v)
+                    )
+                if decl.address:
+                    self.give_address(chain, decl, place)
+                if decl.init is not None:
+                    value, statements = self.init_value(t, decl.init, place)
+                    if isinstance(value, (int, float, str)):
+                        statements = [typed.Assign(decl.start, place, typed.Const(t, decl.start, value), initial=True)]
+                    elif value is not None:
+                        self.error("E045", "VAR_CONFIG gives initial values to elementary variables", decl.init)
+                    root = chain[0]
+                    root.dynamic = [*(root.dynamic if isinstance(root.dynamic, list) else []), *statements]
+
+    def configured(self, path: str) -> list[Variable]:
+        """The variables a path of VAR_CONFIG runs through, from the instance on; empty when it leads nowhere."""
+        chain: list[Variable] = []
+        for part in path.upper().split("."):
+            if not chain:
+                symbol = self.program.scope.find(part)
+                if isinstance(symbol, PouSymbol):
+                    symbol = symbol.result_variable
+                # Anything else is the name of the configuration or of a resource.
+                if isinstance(symbol, Variable):
+                    chain.append(symbol)
+                continue
+            t = self.variable_type(chain[-1])
+            member = t.symbol.find_member(part) if isinstance(t, BlockType) else None
+            if member is None:
+                return []
+            chain.append(member)
+        return chain
+
+    def give_address(self, chain: list[Variable], decl: tree.VarDecl, place: typed.Expr) -> None:
+        """A variable that exists once lives at its address; one of several is copied around each scan."""
+        found = chain[-1]
+        mine = [one for one in self.program.instances if one.init is chain[0]]
+        if not mine:
+            found.address = decl.address
+            return
+        same_program = [one for one in self.program.instances if one.program is mine[0].program]
+        if len(chain) == 2 and len(same_program) == 1:
+            found.address = decl.address
+            return
+        # Shown as its address, as other direct addresses are, unless the program names the same address itself.
+        taken = any(v.address == decl.address for v in self.program.globals)
+        spot = Variable(
+            f"__config{len(self.program.globals)}" if taken else f"__{decl.address}",
+            place.type,
+            "global",
+            None,
+            None,
+            self.source,
+            address=decl.address,
+            scope=self.program.scope,
+            init_done=True,
+            written=True,
+            taken=True,
+            hidden=True,
+        )
+        self.program.globals.append(spot)
+        there = typed.VariablePlace(place.type, decl.start, spot)
+        area = decl.address.lstrip("%")[0]
+        if area in "IM":
+            mine[0].before.append(typed.Assign(decl.start, place, there))
+        if area in "QM":
+            mine[0].after.append(typed.Assign(decl.start, there, place))
 
 
 __all__ = ["UDINT", "Declarations", "PointerType", "StructType"]

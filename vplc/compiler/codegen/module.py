@@ -577,6 +577,7 @@ out:
             em = StatementEmitter(self, one.program, name)
             em.put(f"store i64 %now, ptr {em.header(lay.TIME_NS)}")
             self.scan_prologue(em)
+            em.statements(one.before)
             call = calls.get(id(one))
             if call is not None:
                 em.statement(call)
@@ -585,6 +586,7 @@ out:
                 if target:
                     status = em.op(f"call i32 @{target}(ptr %ctx, ptr {em.pointer('%ctx', one.offset)})")
                     em.status(status, may_fault)
+            em.statements(one.after)
             self.texts.append(em.finish(f"i32 @{name}(ptr %ctx, i64 %now)", [], "nounwind "))
             self.texts.append(_LOOP.format(run=name, loop=name.replace("vplc_run_", "vplc_loop_", 1)))
             out[one.name] = name
