@@ -122,7 +122,7 @@ _PATTERN = re.compile(
   | (?P<stamp>(?:LDATE_AND_TIME|DATE_AND_TIME|LDT|DT)\#([0-9][0-9_:.\-]*))
   | (?P<day>(?:LDATE|DATE|LD|D)\#([0-9][0-9_\-]*))
   | (?P<clock>(?:LTIME_OF_DAY|TIME_OF_DAY|LTOD|TOD)\#([0-9][0-9_:.]*))
-  | (?P<prefix>[A-Z_][A-Z0-9_]*(?:\.[A-Z_][A-Z0-9_]*)*\#)
+  | (?P<prefix>[A-Z_][A-Z0-9_]*(?:\.[A-Z_][A-Z0-9_]*){0,8}\#)
   | (?P<word>[^\W\d]\w*)
   | (?P<based>[0-9]{1,2}\#[0-9A-F_]+)
   | (?P<real>[0-9][0-9_]*(?:\.[0-9][0-9_]*(?:E[+-]?[0-9]+)?|E[+-]?[0-9]+))
@@ -146,6 +146,7 @@ def tokenize(source: Source, diagnostics: Diagnostics) -> list[Token]:
     at, end = 0, len(text)
     reserved = RESERVED
     words: dict[str, tuple[str, str]] = {}
+    flat: set[str] = set()
     while at < end:
         m = match(text, at)
         if m is None:
@@ -170,7 +171,7 @@ def tokenize(source: Source, diagnostics: Diagnostics) -> list[Token]:
             raw = m.group()
             push(Token("INT", raw, raw, at, stop))
         elif group == "comment":
-            stop = _comment(source, diagnostics, at)
+            stop = _comment(source, diagnostics, at, flat)
         elif group == "pragma":
             close = text.find("}", at)
             if close < 0:
@@ -219,9 +220,10 @@ def _unreadable(source: Source, diagnostics: Diagnostics, at: int) -> int:
 _COMMENT = re.compile(r"\(\*|\*\)|/\*|\*/")
 
 
-def _comment(source: Source, diagnostics: Diagnostics, start: int) -> int:
+def _comment(source: Source, diagnostics: Diagnostics, start: int, flat: set[str]) -> int:
     """End of the comment that begins at `start`. Comments of one kind nest; if a nested one is never
-    closed the first closing sign ends the comment, because older code holds lone openings."""
+    closed the first closing sign ends the comment, because older code holds lone openings. A file where that
+    happened has comments that do not nest (`flat`): it would be read to its end once for each of them."""
     text = source.text
     opener = text[start : start + 2]
     closer = "*)" if opener == "(*" else "*/"
@@ -235,9 +237,10 @@ def _comment(source: Source, diagnostics: Diagnostics, start: int) -> int:
             depth -= 1
             if first_close < 0:
                 first_close = m.end()
-            if depth == 0:
+            if depth == 0 or opener in flat:
                 return m.end()
     if first_close >= 0:
+        flat.add(opener)
         return first_close
     diagnostics.error("E001", f"comment {opener} is never closed", Span(source, start, start + 2), f'add "{closer}"')
     return len(text)

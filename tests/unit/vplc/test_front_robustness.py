@@ -96,3 +96,9 @@ def test_errors_are_bounded_on_garbage() -> None:
     diagnostics = findings("PROGRAM P\n" + "x := ; \n" * 5000, "iec")
     assert diagnostics.errors >= 5000
     assert len(diagnostics.items) <= diagnostics.limit
+
+
+def test_reading_time_grows_with_the_text_only() -> None:
+    """Each of these took minutes once: a word list per token, a comment read to the end again and again."""
+    for text in ("a.b." * 20_000, "(* (* *) " * 20_000, "{" * 20_000, "1.." * 20_000, "TYPE VAR STRUCT VAR " * 2_000):
+        findings(text, "iec")
