@@ -93,6 +93,8 @@ def test_the_first_password_is_set_once_with_the_code(tmp_path: Any, key_folder:
     try:
         browser = running.browser()
         assert browser.get("/api/v1/session").json()["setupRequired"] is True
+        early = browser.post("/api/v1/tokens", json={"password": "long enough!"})
+        assert (early.status_code, early.json()["detail"]) == (401, "no password is set yet")
         file = settings.data / "setup-code"
         assert file.stat().st_mode & 0o777 == 0o600
         code = file.read_text().strip()
