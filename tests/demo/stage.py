@@ -122,6 +122,7 @@ class Stage:
         if parse and check:
             command.append("--json")
         environment = {**os.environ, "XDG_CONFIG_HOME": str(self.folder / "config"), "SLUICE_SERVER": self.url}
+        environment.pop("COLUMNS", None)  # a narrow terminal of whoever runs the tests is none of theirs
         result = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT, check=False)
         if not check:
             return result.returncode, result.stdout + result.stderr
