@@ -296,3 +296,51 @@ def test_var_config_gives_every_instance_its_own_address(
 )
 def test_wrong_entries_of_var_config_are_named(entry: str, message: str) -> None:
     assert message in messages(PLANT.replace("north.limit : INT := 7;", entry))
+
+
+def test_fb_init_of_the_base_runs_before_that_of_the_heir() -> None:
+    run_both(
+        """
+        FUNCTION_BLOCK Drive
+        VAR ratio, starts : INT; END_VAR
+        METHOD FB_Init : BOOL
+        VAR_INPUT gear : INT := 10; END_VAR
+        ratio := gear; starts := starts + 1;
+        END_METHOD
+        END_FUNCTION_BLOCK
+        FUNCTION_BLOCK Servo EXTENDS Drive
+        VAR twice, kind : INT; END_VAR
+        METHOD FB_Init : BOOL
+        VAR_INPUT gear : INT := 10; model : INT; END_VAR
+        twice := ratio * 2; kind := model;
+        END_METHOD
+        END_FUNCTION_BLOCK
+        FUNCTION_BLOCK Axis EXTENDS Servo
+        END_FUNCTION_BLOCK
+        VAR_GLOBAL plain : Axis; made : Servo(gear := 4, model := 7); END_VAR
+        """,
+        """
+        TEST 'order'
+        ASSERT_EQ(plain.ratio, 10); ASSERT_EQ(plain.twice, 20); ASSERT_EQ(plain.starts, 1);
+        ASSERT_EQ(made.ratio, 4); ASSERT_EQ(made.twice, 8); ASSERT_EQ(made.kind, 7); ASSERT_EQ(made.starts, 1);
+        END_TEST
+        """,
+    )
+
+
+@pytest.mark.parametrize("profile", ["iec", "codesys"])
+def test_time_advances_by_durations_and_by_nanoseconds(profile: str) -> None:
+    run_both(
+        "FUNCTION Nothing\n;\nEND_FUNCTION\n",
+        """
+        TEST "nanoseconds"
+        VAR t : TON; n : LINT := 40_000_000; END_VAR
+        t(IN := TRUE, PT := T#100ms);
+        ADVANCE_TIME(50000000); t(); ASSERT_EQ(t.ET, T#50ms);
+        ADVANCE_TIME(n); t(); ASSERT_EQ(t.ET, T#90ms);
+        ADVANCE_TIME(LTIME#9ms); t(); ASSERT_FALSE(t.Q);
+        ADVANCE_TIME(T#1ms); t(); ASSERT_TRUE(t.Q);
+        END_TEST
+        """,
+        profile,
+    )

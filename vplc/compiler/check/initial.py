@@ -271,7 +271,7 @@ class InitialValues(Builtins):
             else:
                 for at, args in enumerate(node.args):
                     element = typed.IndexPlace(block, node.start, place, self._indices(t, at, node.start))
-                    statements.append(self._start_block(start, args, element, node))
+                    statements.extend(self._start_block(start, args, element, node))
         elif start is None:
             if any(not a.name for a in node.args[0]):
                 self.error("E051", f"{t.name} has no FB_Init that could take these arguments", node)
@@ -280,7 +280,7 @@ class InitialValues(Builtins):
             known = {p.name.upper() for p in start.params}
             mine = [a for a in node.args[0] if not a.name or a.name.upper() in known]
             fields = [(a.name, a.value) for a in node.args[0] if a not in mine and a.value is not None]
-            statements.append(self._start_block(start, mine, place, node))
+            statements.extend(self._start_block(start, mine, place, node))
         init = node.init
         if fields and isinstance(init, tree.StructInit):
             init = tree.StructInit(init.start, init.end, [*fields, *init.fields])
@@ -293,7 +293,8 @@ class InitialValues(Builtins):
 
     def _start_block(
         self, start: PouSymbol, given: list[tree.Argument], place: typed.Expr, node: tree.Construct
-    ) -> typed.Stmt:
+    ) -> list[typed.Stmt]:
+        """FB_Init of the bases first, each with those of the arguments that it names."""
         from vplc.compiler.check.calls import Callee
 
         # The first two parameters are the runtime's (retain, online copy), never written by the user.
@@ -304,8 +305,17 @@ class InitialValues(Builtins):
             if len(args) > len(names):
                 self.error("E051", f"FB_Init takes {len(names)} arguments, {len(args)} given", node)
             args = [tree.Argument(a.start, n, a.value) for a, n in zip(args, names, strict=False)]
-        call = tree.Call(node.start, node.end, tree.Name(node.start, node.end, start.name), args)
-        return typed.Evaluate(node.start, self.function_call(Callee("method", start, place), call))
+        calls: list[typed.Stmt] = []
+        assert start.owner is not None
+        for base in reversed(list(start.owner.bases())):
+            method = base.methods.get("FB_INIT")
+            if method is None:
+                continue
+            known = {p.name.upper() for p in method.params}
+            mine = args if method is start else [a for a in args if a.name.upper() in known]
+            call = tree.Call(node.start, node.end, tree.Name(node.start, node.end, start.name), mine)
+            calls.append(typed.Evaluate(node.start, self.function_call(Callee("method", method, place), call)))
+        return calls
 
     # -- aggregates inside bodies ----------------------------------------------------------------------
 

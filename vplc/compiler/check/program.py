@@ -194,7 +194,8 @@ class Checker(Declarations):
                     where = Span(method.source, method.tree.start, method.tree.end)
                     if other.final:
                         error("E065", f"{method.name} is FINAL in {base.name}", where)
-                    elif "PRIVATE" not in other.tree.modifiers:
+                    elif "PRIVATE" not in other.tree.modifiers and method.name.upper() != "FB_INIT":
+                        # FB_Init may take more than that of the base: both run, nobody calls it virtually.
                         self.signature(method, other, base)
                     break
             else:

@@ -12,7 +12,9 @@ from vplc.compiler.types import (
     ANY_INT,
     BOOL,
     ERROR,
+    LINT,
     LREAL,
+    LTIME,
     TIME,
     UDINT,
     BlockType,
@@ -272,7 +274,13 @@ class Statements(InitialValues):
             if len(nodes) != 1:
                 self.error("E051", "ADVANCE_TIME takes one TIME", node)
                 return None
-            value = self.coerce(self.expr(nodes[0], TIME), TIME, nodes[0])
+            value = self.settle(self.expr(nodes[0], TIME))
+            kind = elementary(value.type)
+            if kind is not None and kind.is_integer:
+                # A plain number counts nanoseconds.
+                value = self.coerce(value, LINT, nodes[0])
+            elif kind is not LTIME:
+                value = self.coerce(value, TIME, nodes[0])
             return typed.Evaluate(node.start, typed.Intrinsic(TIME, node.start, "ADVANCE_TIME", [value]))
         if name.startswith("MOCK_"):
             return self._verify(name, nodes, node, text)

@@ -497,8 +497,8 @@ out:
         for v in symbol.variables.values():
             if v.owner is symbol and v.storage == "static" and isinstance(v.dynamic, list) and not v.hidden:
                 em.statements(v.dynamic)
-        start = symbol.find_method("FB_INIT")
-        if start is not None and not started:
+        starts = [b.methods["FB_INIT"] for b in reversed(list(symbol.bases())) if "FB_INIT" in b.methods]
+        for start in [] if started else starts:
             function = self.function(start)
             slot = em.alloca(8)
             args = ["ptr %ctx", "ptr %self", f"ptr {slot}"]
