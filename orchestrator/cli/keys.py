@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from manifests.keys import init_keys
+from manifests.keys import init_keys, renew_server
 from orchestrator.cli.output import JsonFlag, console, print_json
 
 app = typer.Typer(help="Make and look after signing keys.", no_args_is_help=True)
@@ -41,3 +41,23 @@ def init(
     console.print(f"[bold]{folder / 'offline'}[/]: release keys and roots. Keep them away from every server.")
     console.print(f"[bold]{folder / 'online'}[/]: what the orchestrator needs. Start it with:")
     console.print(f"  sluice orchestrator serve --keys {folder / 'online'} --data DATA", soft_wrap=True)
+
+
+@app.command("renew-server")
+def renew_server_command(
+    folder: Annotated[Path, typer.Argument(help="Folder that `keys init` made, with both halves.")],
+    server_names: Annotated[
+        list[str] | None, typer.Option("--server-name", help="DNS name or IP address by which agents reach the centre.")
+    ] = None,
+    passphrase_file: Annotated[Path | None, typer.Option(help="Passphrase of the offline keys.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Make a new server key and certificate; agents go on trusting it. Restart the orchestrator afterwards."""
+    passphrase = passphrase_file.read_text(encoding="utf-8").strip() if passphrase_file else None
+    names = server_names or ["localhost", "127.0.0.1"]
+    renew_server(folder, server_names=names, now=datetime.now(UTC), passphrase=passphrase)
+    if as_json:
+        print_json({"certificate": str(folder / "online" / "server-chain.pem"), "serverNames": names})
+        return
+    console.print(f"New certificate for {', '.join(names)} in {folder / 'online' / 'server-chain.pem'}.")
+    console.print("Restart the orchestrator to use it.")

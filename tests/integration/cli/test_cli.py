@@ -151,6 +151,15 @@ def test_an_orchestrator_that_does_not_answer_is_exit_3(centre: Stage) -> None:
     assert "no answer" in text
 
 
+def test_the_servers_certificate_can_be_renewed_under_the_same_authority(centre: Stage) -> None:
+    keys = centre.folder / "keys"
+    before = (keys / "online" / "server-chain.pem").read_bytes()
+    authority = (keys / "online" / "server-ca.pem").read_bytes()
+    centre.sluice("keys", "renew-server", str(keys), "--server-name", "127.0.0.1")
+    assert (keys / "online" / "server-chain.pem").read_bytes() != before
+    assert (keys / "online" / "server-ca.pem").read_bytes() == authority
+
+
 def test_a_wrong_password_is_refused(centre: Stage, tmp_path: Path) -> None:
     secret = tmp_path / "password"
     secret.write_text("not the password")
