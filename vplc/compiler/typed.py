@@ -247,6 +247,7 @@ class CallBlock(Stmt):
     enable: Expr | None = None
     enabled_out: Expr | None = None
     virtual: bool = False
+    action: PouSymbol | None = None
 
 
 @dataclass(slots=True, eq=False)

@@ -344,3 +344,30 @@ def test_time_advances_by_durations_and_by_nanoseconds(profile: str) -> None:
         """,
         profile,
     )
+
+
+def test_an_action_of_a_block_takes_the_arguments_of_the_block() -> None:
+    run_both(
+        """
+        FUNCTION_BLOCK Feeder
+        VAR_IN_OUT jam : BOOL; END_VAR
+        VAR_INPUT amount : INT; END_VAR
+        VAR_OUTPUT total : INT; END_VAR
+        total := -1;
+        END_FUNCTION_BLOCK
+        ACTIONS
+        ACTION feed
+        IF NOT jam THEN total := total + amount; END_IF
+        jam := total > 5;
+        END_ACTION
+        END_ACTIONS
+        """,
+        """
+        TEST 'arguments'
+        VAR f : Feeder; stuck : BOOL; sum : INT; END_VAR
+        f.feed(jam := stuck, amount := 4, total => sum); ASSERT_EQ(sum, 4); ASSERT_FALSE(stuck);
+        f.feed(jam := stuck); ASSERT_TRUE(stuck);
+        f.feed(jam := stuck, amount := 9); ASSERT_EQ(f.total, 8);
+        END_TEST
+        """,
+    )

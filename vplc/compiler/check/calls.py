@@ -503,6 +503,15 @@ class Calls(Expressions):
             return self.block_call(callee, call)
         if callee.kind == "action":
             assert callee.symbol is not None
+            instance = callee.instance
+            if call.args and instance is not None and isinstance(instance.type, BlockType):
+                # The arguments are those of the block; the action runs in place of its body.
+                block = Callee("block", instance.type.symbol, instance, block=instance.type)
+                run = self.block_call(block, call)
+                assert isinstance(run, typed.CallBlock)
+                run.action = callee.symbol
+                self.note_call(callee.symbol)
+                return run
             if call.args:
                 self.error("E051", f"the action {callee.symbol.name} takes no arguments", call)
             self.note_call(callee.symbol)

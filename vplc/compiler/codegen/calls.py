@@ -344,7 +344,7 @@ class CallEmitter(IntrinsicEmitter):
         if s.virtual and not self.exact(place) and not isinstance(place, typed.SelfPlace):
             name, may_fault = self.module.body_target(s.block.symbol)
         else:
-            name, may_fault = self.module.body(s.block.symbol)
+            name, may_fault = self.module.body(s.action or s.block.symbol)
         if name:
             status = self.op(f"call i32 @{name}(ptr %ctx, ptr {pointer})")
             self.status(status, may_fault)
