@@ -371,3 +371,17 @@ def test_an_action_of_a_block_takes_the_arguments_of_the_block() -> None:
         END_TEST
         """,
     )
+
+
+def test_a_time_of_day_passes_midnight_the_same_way_when_it_is_constant() -> None:
+    run_both(
+        "FUNCTION Nothing\n;\nEND_FUNCTION\n",
+        """
+        TEST 'midnight'
+        VAR late : TOD := TOD#23:59:50; early : TOD := TOD#00:00:10; step : TIME := T#20s; END_VAR
+        ASSERT_EQ(late + step, TOD#00:00:10); ASSERT_EQ(TOD#23:59:50 + T#20s, TOD#00:00:10);
+        ASSERT_EQ(early - step, TOD#23:59:50); ASSERT_EQ(TOD#00:00:10 - T#20s, TOD#23:59:50);
+        END_TEST
+        """,
+        "iec",
+    )

@@ -162,7 +162,7 @@ class Operators(Coercion):
             if isinstance(a, typed.Const) and isinstance(b, typed.Const):
                 value = constants.fold(op, a.value, b.value, LINT)  # type: ignore[arg-type]  # both are ns
                 assert value is not None
-                return typed.Const(result, start, value)
+                return typed.Const(result, start, value % 86_400_000_000_000 if result.group == "tod" else value)
             raw = typed.Binary(LINT, start, op, x, y)
             if result.group == "tod":
                 return typed.Intrinsic(result, start, "DAY_WRAP", [raw])
