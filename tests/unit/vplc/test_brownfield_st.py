@@ -385,3 +385,9 @@ def test_a_time_of_day_passes_midnight_the_same_way_when_it_is_constant() -> Non
         """,
         "iec",
     )
+
+
+@pytest.mark.parametrize("number", ["1.0E400", "-1.0E309", "9" * 400 + ".0"])
+def test_a_real_literal_beyond_all_types_is_refused(number: str) -> None:
+    program = f"PROGRAM Main\nVAR x : LREAL; END_VAR\nx := {number};\nEND_PROGRAM\n"
+    assert any("does not fit LREAL" in m for m in messages(program, "iec"))

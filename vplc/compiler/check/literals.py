@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from vplc.compiler import tree, typed
 from vplc.compiler.check import constants
 from vplc.compiler.check.operators import Operators
@@ -41,7 +43,11 @@ class Literals(Operators):
             return typed.Const(ANY_INT, start, self.integer(node))
         if kind == "REAL":
             try:
-                return typed.Const(ANY_REAL, start, float(node.text.replace("_", "")))
+                number = float(node.text.replace("_", ""))
+                if math.isinf(number):
+                    self.error("E042", "this number does not fit LREAL: its largest is about 1.8E308", node)
+                    return self.bad(node)
+                return typed.Const(ANY_REAL, start, number)
             except (ValueError, OverflowError):
                 self.error("E004", f"{node.text} is not a number", node)
                 return self.bad(node)
