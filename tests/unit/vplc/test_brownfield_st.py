@@ -391,3 +391,8 @@ def test_a_time_of_day_passes_midnight_the_same_way_when_it_is_constant() -> Non
 def test_a_real_literal_beyond_all_types_is_refused(number: str) -> None:
     program = f"PROGRAM Main\nVAR x : LREAL; END_VAR\nx := {number};\nEND_PROGRAM\n"
     assert any("does not fit LREAL" in m for m in messages(program, "iec"))
+
+
+def test_an_unknown_type_is_the_only_complaint_about_its_initial_values() -> None:
+    program = "PROGRAM Main\nVAR a : Pmup(1) := (x := 2); b : ARRAY [1..2] OF Pmup[(1), (2)]; END_VAR\nEND_PROGRAM\n"
+    assert messages(program) == ['unknown type "Pmup"'] * 2

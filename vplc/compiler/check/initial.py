@@ -79,6 +79,8 @@ class InitialValues(Builtins):
 
     def init_value(self, t: Type, node: tree.Expr, place: typed.Expr) -> tuple[object, list[typed.Stmt]]:
         """Data for the constant part, statements for the rest."""
+        if t is ERROR or (isinstance(t, ArrayType) and t.element is ERROR):
+            return None, []
         if isinstance(node, tree.Construct):
             return self._construct(t, node, place)
         if isinstance(t, ArrayType):
