@@ -66,6 +66,8 @@ class ProcessRuntime:
         self._logs = folder / "logs"
         for path in (self._records, self._artifacts, self._logs):
             path.mkdir(parents=True, exist_ok=True)
+        for path in self._artifacts.glob(".*"):  # half unpacked or half removed when the agent died
+            shutil.rmtree(path, ignore_errors=True)
         self._children: dict[int, subprocess.Popen[bytes]] = {}
         self._boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
@@ -195,8 +197,13 @@ class ProcessRuntime:
         used = {record.root for record in records if record is not None}
         kept = {self._unpacked(root).name for root in {*roots, *used}}
         for path in self._artifacts.iterdir():
-            if path.name not in kept:
-                shutil.rmtree(path, ignore_errors=True)
+            # A hidden folder may be one that is being unpacked at this moment.
+            if path.name not in kept and not path.name.startswith("."):
+                # Out of sight first: half a folder under its own name would be taken for a whole one.
+                gone = path.with_name(f".{path.name}.gone")
+                shutil.rmtree(gone, ignore_errors=True)
+                path.rename(gone)
+                shutil.rmtree(gone, ignore_errors=True)
 
     # ------------------------------------------------------------ records and processes
 

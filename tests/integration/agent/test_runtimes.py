@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -163,6 +164,33 @@ def processes(folder: Path) -> Iterator[Machine]:
     runtime = made.again()
     for name in list(runtime.observe([]).instances):
         runtime.stop(name, 1)
+
+
+def test_tidying_up_leaves_alone_what_is_being_unpacked(processes: Machine, folder: Path) -> None:
+    runtime = processes.again()
+    half = folder / "artifacts" / ".0123.working"
+    half.mkdir()
+    (half / "module.py").touch()
+    runtime.forget_except([], [])
+    assert (half / "module.py").exists()
+    processes.again()  # the next life of the agent knows that nobody works on it any more
+    assert not half.exists()
+
+
+def test_an_artifact_is_never_half_there_under_its_own_name(processes: Machine, folder: Path) -> None:
+    runtime = processes.again()
+    processes.prepare(runtime)
+    seen: list[bool] = []
+    rmtree = shutil.rmtree
+
+    def watched(path: Path, **options: Any) -> None:
+        seen.append(bool(runtime.observe([processes.artifact]).prepared))
+        rmtree(path, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("agent.runtimes.process.shutil.rmtree", watched)
+        runtime.forget_except([], [])
+    assert seen[-1] is False
 
 
 def test_a_process_whose_number_was_never_written_down_is_found(processes: Machine) -> None:
