@@ -74,7 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--console", type=Path, metavar="DIR", help="the built console (default: the one installed)")
     parser.add_argument("--public-agent-url", metavar="URL", help="how agents reach --agent-listen; goes into tokens")
     parser.add_argument("--admin-password-file", type=Path, metavar="FILE", help="set this password if none is set")
-    parser.add_argument("--report-seconds", type=float, default=10.0, metavar="S", help="how often agents report")
+    parser.add_argument("--report-seconds", type=float, default=30.0, metavar="S", help="how often agents report")
     parser.add_argument("--keep-days", type=int, default=30, metavar="N", help="keep history and events; 0 = for ever")
 
 

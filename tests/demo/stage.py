@@ -94,6 +94,7 @@ class Stage:
             "--public-agent-url", f"https://127.0.0.1:{self.agent_port}",
             "--console", str(CONSOLE),
             "--admin-password-file", str(self.folder / "admin-password"),
+            "--report-seconds", str(max(10, self.report_s)),
         ]  # fmt: skip
 
     def start_centre(self) -> None:
