@@ -47,7 +47,7 @@ def _idle(folder: Path, runtime: str) -> Iterator[Figure]:
         yield Figure(
             key="agent_idle_cpu", value=100 * (cpu_seconds(agent.pid) - cpu) / (hours * 3600), unit="% of a core"
         )
-        # 5 MB a month, both ways, TLS included; a report every 10 s costs about 1 kB.
+        # 5 MB a month, both ways, TLS included; a report costs about 1 kB, and there is one every 30 s.
         goal = 5e6 / (30 * 24)
         yield Figure(
             key="uplink_idle_bytes_per_hour",
