@@ -65,9 +65,11 @@ def _parser() -> argparse.ArgumentParser:
     enrol.add_argument("--state", type=Path, default=Path(DEFAULT_STATE), help="state folder (default: %(default)s)")
     enrol.add_argument("--config", type=Path, help="agent.yaml to write if none (default: in the state folder)")
     enrol.add_argument("--force", action="store_true", help="enrol again, for the same site; workloads keep running")
+    enrol.add_argument("--json", action="store_true", help="the answer as a JSON document")
     enrol.set_defaults(run=_enrol)
     clear = commands.add_parser("clear", help="stop and remove everything the agent runs here; keeps its identity")
     clear.add_argument("--config", type=Path, default=Path(DEFAULT_STATE) / FILE_NAME, help="default: %(default)s")
+    clear.add_argument("--json", action="store_true", help="the answer as a JSON document")
     clear.set_defaults(run=_clear)
     status = commands.add_parser("status", help="what the running agent of this node sees")
     status.add_argument("--state", type=Path, default=Path(DEFAULT_STATE), help="state folder (default: %(default)s)")
@@ -87,6 +89,10 @@ def _enrol(asked: argparse.Namespace) -> int:
     identity = enrol(asked.url, token, state, force=asked.force)
     config: Path = asked.config or state / FILE_NAME
     written = write_minimal(config, state)
+    if asked.json:
+        answer = {"site": identity.site, "node": identity.node, "url": identity.url, "config": str(config)}
+        _say(json.dumps(answer | {"configWritten": written}))
+        return 0
     _say(f"enrolled as {identity.site}/{identity.node} with {identity.url}")
     _say(f"{'wrote' if written else 'kept'} {config}; now: sluice agent run --config {config}")
     return 0
@@ -111,7 +117,10 @@ def _clear(asked: argparse.Namespace) -> int:
     identity = load_identity(config.state_folder)
     with _alone(config.state_folder):
         names = clear(_runtime(config, identity))
-    _say(f"removed: {', '.join(names)}" if names else "nothing was running")
+    if asked.json:
+        _say(json.dumps({"removed": names}))
+    else:
+        _say(f"removed: {', '.join(names)}" if names else "nothing was running")
     return 0
 
 

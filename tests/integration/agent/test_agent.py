@@ -242,6 +242,11 @@ def test_enrolment_writes_a_configuration_that_runs(folder: Path) -> None:
         again = subprocess.run(command, cwd=ROOT, input=token, capture_output=True, text=True, check=False)
         assert again.returncode == 1
         assert "enrolled already" in again.stderr
+        anew = [*command[:-1], str(folder / "other"), "--json"]
+        answer = subprocess.run(
+            anew, cwd=ROOT, input=far.token(SITE, "edge-1"), capture_output=True, text=True, check=True
+        ).stdout
+        assert json.loads(answer)["node"] == "edge-1"
         far.assign(SITE, [], generation=1)
         run = [sys.executable, "-m", "agent", "run", "--config", str(state / "agent.yaml")]
         program = Program("agent", run, folder / "agent.log", cwd=ROOT)
@@ -276,3 +281,5 @@ def test_clearing_a_node_needs_the_agent_gone_and_takes_every_process_away(node:
     said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert said == "removed: press\n"
     assert node.producers() == []
+    again = subprocess.run([*command, "--json"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert json.loads(again) == {"removed": []}
