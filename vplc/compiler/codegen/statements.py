@@ -217,6 +217,20 @@ class StatementEmitter(CallEmitter):
         self.put(f"store i64 {rest}, ptr {pointer}, align 8{tag}")
         self.fault_if(self.op(f"icmp slt i64 {rest}, 0"), "endless", start)
 
+    def count_turn(self, turns: str, start: int) -> None:
+        """One more turn of a loop, counted in a register; the shared budget is charged every 4096 turns."""
+        n = self.op(f"load i64, ptr {turns}")
+        more = self.op(f"add i64 {n}, 1")
+        self.put(f"store i64 {more}, ptr {turns}")
+        low = self.op(f"and i64 {more}, 4095")
+        due = self.op(f"icmp eq i64 {low}, 0")
+        charge, on = self.label("charge"), self.label("on")
+        self.branch(due, charge, on, UNLIKELY)
+        self.begin(charge)
+        self.spend("4096", start)
+        self.jump(on)
+        self.begin(on)
+
     def loop(self, s: typed.While | typed.Repeat) -> None:
         head, body, after, done = (self.label(n) for n in ("head", "body", "next", "endloop"))
         turns = self.alloca_type("i64") if self.checked else ""
@@ -237,18 +251,7 @@ class StatementEmitter(CallEmitter):
         self.jump(after)
         self.begin(after)
         if turns:
-            # Counted in a register; the shared budget is charged every 4096 turns.
-            n = self.op(f"load i64, ptr {turns}")
-            more = self.op(f"add i64 {n}, 1")
-            self.put(f"store i64 {more}, ptr {turns}")
-            low = self.op(f"and i64 {more}, 4095")
-            due = self.op(f"icmp eq i64 {low}, 0")
-            charge, on = self.label("charge"), self.label("on")
-            self.branch(due, charge, on, UNLIKELY)
-            self.begin(charge)
-            self.spend("4096", s.start)
-            self.jump(on)
-            self.begin(on)
+            self.count_turn(turns, s.start)
         if isinstance(s, typed.Repeat):
             self.branch(self.condition(s.until), done, head)
         else:
@@ -334,17 +337,7 @@ class StatementEmitter(CallEmitter):
             else:
                 self.ranges[variable] = saved_range
         if turns:
-            c = self.op(f"load i64, ptr {turns}")
-            more = self.op(f"add i64 {c}, 1")
-            self.put(f"store i64 {more}, ptr {turns}")
-            low_bits = self.op(f"and i64 {more}, 4095")
-            due = self.op(f"icmp eq i64 {low_bits}, 0")
-            charge, on = self.label("charge"), self.label("on")
-            self.branch(due, charge, on, UNLIKELY)
-            self.begin(charge)
-            self.spend("4096", s.start)
-            self.jump(on)
-            self.begin(on)
+            self.count_turn(turns, s.start)
         current = self.op(f"load i64, ptr {counter}") if held else self.to_i64(self.value(s.place), t)
         if base.size == 8:
             sign = "s" if base.signed else "u"
