@@ -18,6 +18,7 @@ from tests.demo.checks import Checks, require
 from tests.demo.proof import DATABASE, StreamProof, counter_series, database, prove, stored
 from tests.demo.stage import EXAMPLE, SITES, Stage
 from tests.support.listeners import tcp_listeners
+from tests.support.mistakes import TEN_MISTAKES
 from tests.support.peers import mbpoll_read, node_opcua_read
 from tests.support.procs import wait_for
 
@@ -25,27 +26,6 @@ CUT_S = 60.0
 COUNTER = "acme/{site}/utilities/cooling/pump1/sample_counter"
 PUMP_POLL_S = 0.5  # intervalMs of the counter's group in pumps.yaml
 TICK_S = 0.1  # the counter goes up once per tick
-
-MISTAKES = """\
-apiVersion: sluice/v2
-kind: Fleet
-metadata: {name: Acme Works}
-spec:
-  enterprise: acme
-  enterprize: acme
-  sites:
-    - name: hamburg
-      timeZone: Europe/Berln
-      lables: {ring: canary}
-      nodes:
-        - name: edge1
-        - name: edge1
-    - name: hamburg
-      nodes: []
-    - name: leipzig
-      nodes: edge1
-      description: 42
-"""
 
 
 def _equal(ours: float | None, theirs: float) -> bool:
@@ -93,7 +73,7 @@ class Story:
     def ten_mistakes(self) -> str:
         before = self.stage.get("/fleet")["generation"]
         wrong = self.stage.folder / "wrong-fleet.yaml"
-        wrong.write_text(MISTAKES)
+        wrong.write_text(TEN_MISTAKES)
         code, text = self.stage.sluice("fleet", "apply", str(wrong), "--reason", "x", check=False)
         located = text.count("wrong-fleet.yaml:")
         require(code == 1 and located == 10, f"exit {code}, {located} located messages:\n{text}")

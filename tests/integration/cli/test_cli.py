@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.demo.stage import EXAMPLE, Stage
-from tests.demo.story import MISTAKES
+from tests.support.mistakes import TEN_MISTAKES
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def test_people_get_tables(centre: Stage, tmp_path: Path) -> None:
 
 def test_ten_mistakes_are_told_with_their_lines_and_nothing_is_applied(centre: Stage, tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.yaml"
-    wrong.write_text(MISTAKES)
+    wrong.write_text(TEN_MISTAKES)
     before = centre.sluice("fleet", "show")["generation"]
     code, text = refused(centre, "fleet", "apply", str(wrong))
     assert code == 1

@@ -12,6 +12,7 @@ from manifests.errors import DocumentError
 from manifests.load import check_documents, load_files, load_text
 from manifests.model import Assignment, Fleet
 from manifests.schema import json_schema
+from tests.support.mistakes import TEN_MISTAKES
 
 GOOD = """\
 apiVersion: sluice/v1
@@ -32,28 +33,6 @@ metadata: {name: pumps}
 spec: {workload: modbus, version: 1.0.0, selector: {sites: [hamburg]}}
 """
 
-# Ten different mistakes, each on a line of its own.
-TEN = """\
-apiVersion: sluice/v2
-kind: Fleet
-metadata: {name: Acme Works}
-spec:
-  enterprise: acme
-  enterprize: acme
-  sites:
-    - name: hamburg
-      timeZone: Europe/Berln
-      lables: {ring: canary}
-      nodes:
-        - name: edge1
-        - name: edge1
-    - name: hamburg
-      nodes: []
-    - name: leipzig
-      nodes: edge1
-      description: 42
-"""
-
 
 def problems_of(text: str) -> list[tuple[int, str, str]]:
     with pytest.raises(DocumentError) as caught:
@@ -71,7 +50,7 @@ def test_good_documents_become_frozen_types() -> None:
 
 
 def test_ten_mistakes_give_ten_located_messages() -> None:
-    found = problems_of(TEN)
+    found = problems_of(TEN_MISTAKES)
     assert [(line, path) for line, path, _ in found] == [
         (1, "apiVersion"),
         (3, "metadata.name"),
