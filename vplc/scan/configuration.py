@@ -4,17 +4,20 @@ at once, into frozen types. Pure apart from `load`.
     {"library": "tank.so", "core": 1, "priority": 80,
      "tasks": {"Fast": {"watchdog_ms": 5}},
      "retain": {"folder": "retain", "interval_ms": 1000},
-     "drivers": {"remote_io": {
+     "drivers": {"remote_io": {"kind": "external",
          "inputs":  [{"name": "level", "address": "%IW2", "max_age_ms": 200, "stale": "substitute", "substitute": 0}],
          "outputs": [{"name": "pump", "variable": "P1.pump", "safe": false}]}}}
+
+A driver of another kind than "external" is one of ours: its own keys and the "device" of its channels are checked by
+`vplc.drivers.check`.
 """
 
 from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +31,7 @@ MAX_DRIVERS = 64
 MAX_CHANNELS = 100_000
 KEYS = ("name", "library", "layout", "core", "priority", "interval_ms", "tasks", "retain", "renamed", "drivers")
 POLICIES = ("hold", "zero", "substitute")
+KINDS = ("external", "modbus", "opcua", "simulated")
 DEFAULT_PRIORITY = 80  # above ordinary work, below the kernel's own threads at 99
 DEFAULT_INTERVAL_NS = 10_000_000
 _TYPES = {"X": "BOOL", "": "BOOL", "B": "BYTE", "W": "WORD", "D": "DWORD", "L": "LWORD"}
@@ -52,9 +56,13 @@ class Channel:
 
 @dataclass(frozen=True, slots=True)
 class Driver:
+    """`settings` is the driver's object as written, its channels included: not looked into here."""
+
     name: str
     inputs: tuple[Channel, ...]
     outputs: tuple[Channel, ...]
+    kind: str = "external"
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +223,12 @@ def _drivers(reader: Reader, top: dict[str, Any], layout: Layout, tasks: tuple[T
     out = []
     spans: list[tuple[int, int, str]] = []  # first and last bit of the state, and who
     for name, value in table.items():
-        one = reader.table(value, f"drivers.{name}", ("inputs", "outputs"))
+        one = reader.table(value, f"drivers.{name}")
+        kind = reader.text(one, "kind", f"drivers.{name}", "external")
+        if kind not in KINDS:
+            reader.add(f"drivers.{name}.kind", f"must be one of {', '.join(KINDS)}, is {kind!r}")
+        elif kind == "external":
+            reader.table(value, f"drivers.{name}", ("kind", "inputs", "outputs"))
         sides: list[tuple[Channel, ...]] = []
         for side in ("inputs", "outputs"):
             rows = one.get(side, [])
@@ -239,7 +252,7 @@ def _drivers(reader: Reader, top: dict[str, Any], layout: Layout, tasks: tuple[T
                 if channel.quality_at >= 0:
                     spans.append((channel.quality_at * 8, channel.quality_at * 8 + 7, f"{path}[{i}].quality_address"))
             sides.append(tuple(channels))
-        out.append(Driver(name, sides[0], sides[1]))
+        out.append(Driver(name, sides[0], sides[1], kind, one))
     spans.sort()
     furthest = (-1, "")
     for first, last, who in spans:
@@ -252,8 +265,8 @@ def _drivers(reader: Reader, top: dict[str, Any], layout: Layout, tasks: tuple[T
 
 
 CHANNEL_KEYS = {
-    True: ("name", "address", "variable", "type", "max_age_ms", "stale", "substitute", "quality_address"),
-    False: ("name", "address", "variable", "type", "safe"),
+    True: ("name", "address", "variable", "type", "max_age_ms", "stale", "substitute", "quality_address", "device"),
+    False: ("name", "address", "variable", "type", "safe", "device"),
 }
 
 
