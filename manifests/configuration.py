@@ -5,23 +5,29 @@ asks before it accepts anything: the director's configurations are signed online
 offline, is what keeps them in range. Therefore an unknown keyword is refused, never ignored, and work is bounded.
 Our own (JSON Schema 2020-12 without remote references, dynamic scope and unevaluated*): the general library would
 cost the agent 4 MB of memory. Pure: values in, texts out.
+
+It also says which properties are *live* (``"x-sluice-live": true``): what an operator may set while the instance runs.
+``live_properties`` lists them, ``overlay`` lays set values over a configuration, ``without_live`` is the part whose
+change needs a new start.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 MAX_STEPS = 100_000
 MAX_DEPTH = 64
 MAX_PROBLEMS = 20
 MAX_PATTERN_TEXT = 4096  # characters a pattern is tried on: signed patterns are trusted, texts are not
+LIVE = "x-sluice-live"
 
 _ANNOTATIONS = frozenset(
     {"$schema", "$id", "$comment", "$defs", "definitions", "title", "description", "default", "examples", "deprecated"}
-    | {"format", "readOnly", "writeOnly", "contentEncoding", "contentMediaType"}
+    | {"format", "readOnly", "writeOnly", "contentEncoding", "contentMediaType", LIVE}
 )
 _TYPES: Mapping[str, Callable[[Any], bool]] = {
     "null": lambda value: value is None,
@@ -60,7 +66,124 @@ def check_schema(schema: Mapping[str, Any]) -> tuple[str, ...]:
     """Keywords that ``check_configuration`` would refuse, with their place; for whoever builds a release."""
     found: list[str] = []
     _walk(schema, "configSchema", found, 0)
+    if not found:
+        found += _lost_live(schema)
     return tuple(found)
+
+
+# ---------------------------------------------------------------- live properties
+
+
+@dataclass(frozen=True, slots=True)
+class LiveProperty:
+    """One property that may change while the instance runs; ``schema`` has its type and range.
+
+    ``name`` is the keys joined by dots. Keys may hold dots themselves: names are found by comparing, never by cutting.
+    """
+
+    keys: tuple[str, ...]
+    schema: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        return ".".join(self.keys)
+
+
+def live_properties(schema: Mapping[str, Any]) -> tuple[LiveProperty, ...]:
+    """In the order of the schema. Reached through ``properties`` and ``$ref`` only: what an ``anyOf`` or a list holds
+    is not at one place. All named properties below a live one are live; one that names none is set as a whole."""
+    try:
+        return tuple(_live(_Checker(schema), schema, (), live=False))
+    except _BadSchemaError:
+        return ()  # nothing fits such a schema anyhow
+
+
+def _live(checker: _Checker, schema: Any, keys: tuple[str, ...], *, live: bool) -> Iterator[LiveProperty]:
+    if not isinstance(schema, Mapping) or len(keys) > MAX_DEPTH:
+        return
+    live = live or schema.get(LIVE) is True
+    whole = schema
+    for _ in range(MAX_DEPTH):
+        if "$ref" not in whole:
+            break
+        target = checker.resolve(str(whole["$ref"]))
+        if not isinstance(target, Mapping):
+            return
+        whole = {**target, **{key: value for key, value in whole.items() if key != "$ref"}}
+        live = live or whole.get(LIVE) is True
+    named = whole.get("properties")
+    if isinstance(named, Mapping) and named:
+        for key, inner in named.items():
+            yield from _live(checker, inner, (*keys, str(key)), live=live)
+    elif live and keys:
+        yield LiveProperty(keys, whole)
+
+
+def without_live(config: Mapping[str, Any], schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The configuration without its live values, and without mappings that only held such: what a change of live
+    values leaves as it was."""
+    for one in live_properties(schema):
+        config = _without(config, one.keys)
+    return config
+
+
+def _without(config: Mapping[str, Any], keys: tuple[str, ...]) -> Mapping[str, Any]:
+    if keys[0] not in config:
+        return config
+    kept = {key: value for key, value in config.items() if key != keys[0]}
+    inner = config[keys[0]]
+    if len(keys) > 1:
+        rest = _without(inner, keys[1:]) if isinstance(inner, Mapping) else inner
+        if rest or not isinstance(rest, Mapping):
+            return {key: rest if key == keys[0] else value for key, value in config.items()}
+    return kept
+
+
+def live_values(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The live values a configuration holds, by name."""
+    found: dict[str, Any] = {}
+    for one in live_properties(schema):
+        value: Any = config
+        for key in one.keys:
+            value = value.get(key, _ABSENT) if isinstance(value, Mapping) else _ABSENT
+        if value is not _ABSENT:
+            found[one.name] = value
+    return found
+
+
+_ABSENT = object()
+
+
+def overlay(
+    config: Mapping[str, Any], values: Mapping[str, Any], schema: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """The configuration with live values set, and why some were not: name -> text.
+
+    A value is left out when the schema has no such live property or the configuration with it would not fit. The
+    configuration itself is taken to fit.
+    """
+    known = {one.name: one for one in live_properties(schema)}
+    result: dict[str, Any] = dict(config)
+    refused: dict[str, str] = {}
+    for name, value in sorted(values.items()):
+        one = known.get(name)
+        if one is None:
+            refused[name] = "is no live property of this release"
+            continue
+        tried = _with(result, one.keys, value)
+        problems = check_configuration(tried, schema)
+        if problems:
+            refused[name] = "; ".join(problems)
+        else:
+            result = tried
+    return result, refused
+
+
+def _with(config: Mapping[str, Any], keys: tuple[str, ...], value: Any) -> dict[str, Any]:
+    if len(keys) > 1:
+        inner = config.get(keys[0])
+        value = _with(inner if isinstance(inner, Mapping) else {}, keys[1:], value)
+    return {**config, keys[0]: value}
 
 
 class _Checker:
@@ -379,3 +502,35 @@ def _walk(schema: Any, at: str, found: list[str], depth: int) -> None:
                 re.compile(limit)
             except (re.error, TypeError) as error:
                 found.append(f"{here}: {error}")
+
+
+def _lost_live(schema: Mapping[str, Any]) -> list[str]:
+    """Places where a live mark says nothing: people would take the property for live."""
+    marked: dict[int, str] = {}
+
+    def mark(one: Any, at: str, depth: int) -> None:
+        if isinstance(one, Mapping) and depth <= MAX_DEPTH:
+            if LIVE in one and not isinstance(one.get("properties", {}).get(LIVE), Mapping):
+                marked[id(one)] = at
+            for key, inner in one.items():
+                mark(inner, f"{at}.{key}", depth + 1)
+        elif isinstance(one, list | tuple):
+            for index, inner in enumerate(one):
+                mark(inner, f"{at}[{index}]", depth + 1)
+
+    def reach(one: Any, depth: int) -> None:
+        if not isinstance(one, Mapping) or depth > MAX_DEPTH:
+            return
+        if isinstance(one.get(LIVE), bool):
+            marked.pop(id(one), None)
+        if "$ref" in one:
+            reach(_Checker(schema).resolve(str(one["$ref"])), depth + 1)
+        for inner in one.get("properties", {}).values():
+            reach(inner, depth + 1)
+
+    mark(schema, "configSchema", 0)
+    try:
+        reach(schema, 0)
+    except _BadSchemaError as error:
+        return [f"configSchema: {error}"]
+    return [f"{at}.{LIVE}: true or false, on a property that `properties` and `$ref` lead to" for at in marked.values()]

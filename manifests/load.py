@@ -16,7 +16,7 @@ import yaml
 
 from manifests import model
 from manifests.errors import DocumentError, Problem
-from manifests.model import AnyDocument, Assignment, Fleet, Rollout, Workload
+from manifests.model import AnyDocument, Assignment, Fleet, Rollout, Workload, WorkloadClass
 from manifests.validate import Checker, Path, convert, describe_patterns, nearest
 
 MAX_FILE_BYTES = 4 << 20
@@ -196,12 +196,31 @@ def _check_together(drafts: Sequence[_Draft]) -> Iterable[Problem]:
         seen[key] = draft
         if draft.kind == "Fleet":
             yield from _check_fleet(draft)
+        if draft.kind == "Workload":
+            yield from _check_workload(draft)
     fleets = [draft for draft in drafts if draft.kind == "Fleet"]
     if len(fleets) > 1:
         yield fleets[1].problem((), "more than one Fleet", "one orchestrator has one fleet: put all sites into it")
     for draft in drafts:
         if draft.kind == "Assignment" and len(fleets) == 1:
             yield from _check_assignment(draft, fleets[0])
+
+
+def _check_workload(draft: _Draft) -> Iterable[Problem]:
+    control = draft.get("spec", "class") == WorkloadClass.CONTROL.value
+    if control and draft.get("spec", "control") is None:
+        hint = "add spec.control with periodMs, jitterP999Us, watchdogMs and maxStopMs"
+        yield draft.problem(("spec", "class"), "class control says no spec.control", hint)
+    if not control and draft.get("spec", "control") is not None:
+        hint = "only class control has a period; remove it, or correct spec.class"
+        yield draft.problem(("spec", "control"), f"class {draft.get('spec', 'class')} takes no control", hint)
+    segments = [conduit.get("segment") for conduit in draft.items("spec", "conduits") if isinstance(conduit, Mapping)]
+    for index, grant in enumerate(draft.items("spec", "writes")):
+        segment = grant.get("segment") if isinstance(grant, Mapping) else None
+        if isinstance(segment, str) and segment not in segments:
+            hint = f"add a conduit for {segment}, or name one of: {', '.join(map(str, segments)) or 'none yet'}"
+            what = f'no conduit leads to segment "{segment}"'
+            yield draft.problem(("spec", "writes", index, "segment"), what, hint)
 
 
 def _check_fleet(draft: _Draft) -> Iterable[Problem]:

@@ -3,10 +3,10 @@
 Two lines use these types, both with MessagePack bodies (``encode``/``decode``):
 
 * agent -> orchestrator, HTTPS with mutual TLS 1.3, always opened by the agent, under ``/agent/v1``:
-  ``enrol`` (the only call without a certificate), ``renew``, ``sync``, ``report``, ``ingest`` (all POST), and
-  ``GET blobs/sha256/<hex>`` with Range.
-* workload -> agent, a Unix socket per instance (``manifests.bus`` frames them): ``Hello``, ``Publish``, ``Heartbeat``
-  up; ``Welcome``, ``Ack``, ``Refused`` down.
+  ``enrol`` (the only call without a certificate), ``renew``, ``sync``, ``report``, ``ingest``, ``inquiries`` and
+  ``answers`` (all POST), and ``GET blobs/sha256/<hex>`` with Range.
+* workload -> agent, a Unix socket per instance (``manifests.bus`` frames them): ``Hello``, ``Publish``, ``Heartbeat``,
+  ``Answer`` up; ``Welcome``, ``Ack``, ``Refused``, ``Configure``, ``Inquire``, ``Enough`` down.
 
 Times are integers, nanoseconds since the Unix epoch, UTC, in fields that end in ``_ns``.
 """
@@ -31,6 +31,10 @@ MAX_INGEST_BYTES = 4 << 20
 MAX_REPORT_BYTES = 1 << 20
 MAX_SYNC_BYTES = 16 << 20
 MAX_ENROL_BYTES = 64 << 10
+MAX_INQUIRY_BYTES = 64 << 10
+MAX_ANSWER_BYTES = 1 << 20
+MAX_ANSWERS_BYTES = 4 << 20  # one request of an agent
+MAX_MEASURES = 32  # per instance
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -175,6 +179,7 @@ class InstanceStatus(Message, frozen=True):
     restarts: int = 0
     devices: tuple[DeviceStatus, ...] = ()
     streams: tuple[StreamStatus, ...] = ()
+    measures: Mapping[str, float] = {}
 
 
 class TrustStatus(Message, frozen=True):
@@ -185,6 +190,7 @@ class TrustStatus(Message, frozen=True):
     """
 
     adopted_generation: int = 0
+    adopted_revision: int = 0
     director_version: int = 0
     catalog_version: int = 0
     checked_ns: int = 0
@@ -297,15 +303,72 @@ class SyncReply(Message, frozen=True):
     director: Mapping[str, bytes]
 
 
+# ---------------------------------------------------------------- inquiries
+
+InquiryId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+InquiryKind = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,62}$")]  # the workload's own word
+InquiryBody = Annotated[bytes, Meta(max_length=MAX_INQUIRY_BYTES)]
+AnswerBody = Annotated[bytes, Meta(max_length=MAX_ANSWER_BYTES)]
+
+
+class Inquiry(Message, frozen=True):
+    """Somebody at the centre asks an instance to read something. ``body`` is a JSON object, the arguments."""
+
+    id: InquiryId
+    instance: str
+    kind: InquiryKind
+    body: InquiryBody = b"{}"
+    timeout_s: Annotated[float, Meta(gt=0, le=3600)] = 30.0
+
+
+class InquiriesRequest(Message, frozen=True):
+    """A long poll of its own, so that an agent that refuses or stages instructions can be asked all the same."""
+
+    wait_s: Annotated[float, Meta(ge=0, le=300)] = 0.0
+
+
+class InquiriesReply(Message, frozen=True):
+    """``enough``: inquiries nobody waits for any longer."""
+
+    inquiries: tuple[Inquiry, ...] = ()
+    enough: tuple[InquiryId, ...] = ()
+
+
+class InquiryAnswer(Message, frozen=True):
+    """One of an inquiry's answers; after ``final`` there is none. ``error`` says why there is nothing to read."""
+
+    id: InquiryId
+    final: bool
+    media: Annotated[str, Meta(max_length=100)] = "application/json"
+    payload: AnswerBody = b""
+    error: Annotated[str, Meta(max_length=2000)] = ""
+
+
+class AnswersRequest(Message, frozen=True):
+    answers: tuple[InquiryAnswer, ...]
+
+
+class AnswersReply(Message, frozen=True):
+    """``enough``: of those just answered, the ones nobody waits for any longer."""
+
+    enough: tuple[InquiryId, ...] = ()
+
+
 # ---------------------------------------------------------------- the local bus
+
+CONFIGURE, INQUIRE = "configure", "inquire"  # what a workload may say it hears
 
 
 class Hello(Message, frozen=True, tag="hello"):
-    """First message of a workload. The agent answers Welcome with the marks it holds for this incarnation."""
+    """First message of a workload. The agent answers Welcome with the marks it holds for this incarnation.
+
+    ``hears``: messages beyond the first protocol's that it understands; it is sent no others.
+    """
 
     protocol: int
     incarnation: str
     streams: tuple[str, ...]
+    hears: tuple[str, ...] = ()
 
 
 class Publish(Message, frozen=True, tag="publish"):
@@ -322,6 +385,17 @@ class Heartbeat(Message, frozen=True, tag="heartbeat"):
     detail: str = ""
     devices: tuple[DeviceStatus, ...] = ()
     streams: tuple[StreamStatus, ...] = ()
+    measures: Mapping[str, float] = {}  # numbers about itself, such as jitter_p999_us or overruns
+
+
+class Answer(Message, frozen=True, tag="answer"):
+    """As ``InquiryAnswer``."""
+
+    id: InquiryId
+    final: bool
+    media: Annotated[str, Meta(max_length=100)] = "application/json"
+    payload: AnswerBody = b""
+    error: Annotated[str, Meta(max_length=2000)] = ""
 
 
 class Welcome(Message, frozen=True, tag="welcome"):
@@ -347,8 +421,30 @@ class Refused(Message, frozen=True, tag="refused"):
     expected_seq: int = 0
 
 
-Upward = Hello | Publish | Heartbeat
-Downward = Welcome | Ack | Refused
+class Configure(Message, frozen=True, tag="configure"):
+    """The run context was rewritten: read it again. Whoever connects later reads it at once."""
+
+    generation: int
+    revision: int
+
+
+class Inquire(Message, frozen=True, tag="inquire"):
+    """As ``Inquiry``. A workload only reads for it and changes nothing."""
+
+    id: InquiryId
+    kind: InquiryKind
+    body: InquiryBody = b"{}"
+    timeout_s: float = 30.0
+
+
+class Enough(Message, frozen=True, tag="enough"):
+    """Nobody waits for this inquiry any longer."""
+
+    id: InquiryId
+
+
+Upward = Hello | Publish | Heartbeat | Answer
+Downward = Welcome | Ack | Refused | Configure | Inquire | Enough
 
 # ---------------------------------------------------------------- codec
 

@@ -169,7 +169,40 @@ class DataStream(Document, frozen=True):
     description: str = ""
 
 
+class Control(Document, frozen=True):
+    """What a workload of class control needs of its node, and the limits it is measured by.
+
+    ``core`` is a processor number, or any of those the node offers. ``jitter_p999_us``: the budget that the 99.9th
+    percentile of the wake-up latency must keep. ``max_stop_ms``: how long its outputs may stand while it is replaced.
+    """
+
+    period_ms: Annotated[float, Meta(ge=0.1, le=60_000)]
+    jitter_p999_us: Annotated[float, Meta(gt=0, le=10_000_000)]
+    watchdog_ms: Annotated[float, Meta(gt=0, le=600_000)]
+    max_stop_ms: Annotated[float, Meta(gt=0, le=3_600_000)]
+    priority: Annotated[int, Meta(ge=1, le=98)] = 50  # SCHED_FIFO; 99 is the kernel's own
+    core: Annotated[int, Meta(ge=0, le=1023)] | Literal["any"] = "any"
+
+
+class WriteGrant(Document, frozen=True):
+    """What a workload may write in the plant; whatever no grant names it may only read.
+
+    ``target`` is the device as configurations name it. ``points`` are named as the protocol's driver names them:
+    exactly (``coil 4``), as a range (``coil 0-7``), by their beginning (``ns=2;s=Tank.*``), or all (``*``).
+    """
+
+    segment: Name
+    protocol: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$", description="such as modbus or opcua")]
+    target: Annotated[str, Meta(min_length=1, max_length=253)]
+    points: Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=200)], ...], Meta(min_length=1)]
+
+    def __str__(self) -> str:
+        return f"{self.protocol} {self.target} ({self.segment}): {', '.join(self.points)}"
+
+
 class WorkloadSpec(Document, frozen=True):
+    """``control`` stands for class control and for no other (``manifests.load`` checks it)."""
+
     version: Version
     workload_class: WorkloadClass = msgspec.field(name="class")
     images: Annotated[tuple[ImageSource, ...], Meta(min_length=1)]
@@ -180,6 +213,8 @@ class WorkloadSpec(Document, frozen=True):
     provides: tuple[Service, ...] = ()
     health: Health = Health()
     streams: tuple[DataStream, ...] = ()
+    control: Control | None = None
+    writes: tuple[WriteGrant, ...] = ()
 
 
 class Workload(Document, frozen=True, tag_field="kind", tag="Workload"):
@@ -311,6 +346,8 @@ class WorkloadRelease(Signed, frozen=True):
     provides: tuple[Service, ...] = ()
     health: Health = Health()
     streams: tuple[DataStream, ...] = ()
+    control: Control | None = None
+    writes: tuple[WriteGrant, ...] = ()
     format: Literal["sluice.release/1"] = "sluice.release/1"
 
 
@@ -328,12 +365,21 @@ class DesiredInstance(Signed, frozen=True):
 
 
 class SiteFacts(Signed, frozen=True):
-    """What a site must know of itself, signed in the director's targets (``x-sluice``)."""
+    """What a site must know of itself, signed in the director's targets (``x-sluice``).
+
+    ``revision`` counts changes of live parameters within a generation. Instructions are ordered by (generation,
+    revision) and never go backwards.
+    """
 
     site: Name
     enterprise: str
     generation: Annotated[int, Meta(ge=0)]
     time_zone: str = "UTC"
+    revision: Annotated[int, Meta(ge=0)] = 0
+
+    @property
+    def order(self) -> tuple[int, int]:
+        return (self.generation, self.revision)
 
 
 class PlacedInstance(Signed, frozen=True):
@@ -356,6 +402,11 @@ class RunContext(Signed, frozen=True):
 
     ``hosts`` maps names used in configurations to addresses where the runtime has no name service of its own (the
     process runtime: every neighbour is a loopback address). Beside it lies ``bus.sock`` (``manifests.bus``).
+
+    A change of live parameters rewrites the file while the instance runs (``revision``). ``writes`` are the signed
+    grants of the release. Of class control only: ``control`` as signed; ``core``, the processor it was given;
+    ``shared``, a folder in memory, writable, empty at each start; ``kept``, a writable folder on disk that outlives the
+    instance's releases.
     """
 
     enterprise: str
@@ -368,6 +419,12 @@ class RunContext(Signed, frozen=True):
     time_zone: str = "UTC"
     config: Mapping[str, Any] = {}
     hosts: Mapping[str, str] = {}
+    revision: int = 0
+    writes: tuple[WriteGrant, ...] = ()
+    control: Control | None = None
+    core: int | None = None
+    shared: str = ""
+    kept: str = ""
 
 
 RUN_VARIABLE = "SLUICE_RUN"

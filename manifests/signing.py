@@ -94,9 +94,14 @@ _ROLES = ("root", "timestamp", "snapshot", "targets")
 # ---------------------------------------------------------------- releases
 
 
+# Fields younger than the first signed releases: left out when empty, so that those keep their bytes.
+_LATER = ("control", "writes")
+
+
 def release_bytes(release: WorkloadRelease) -> bytes:
     """Canonical JSON (keys sorted, no spaces): the exact bytes of the catalog target."""
-    return msgspec.json.encode(release, order="sorted")
+    said: dict[str, Any] = msgspec.to_builtins(release)
+    return msgspec.json.encode({k: v for k, v in said.items() if v or k not in _LATER}, order="sorted")
 
 
 def release_digest(data: bytes) -> str:
