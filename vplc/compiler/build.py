@@ -15,6 +15,7 @@ from vplc.compiler.front import front
 from vplc.compiler.layout import BUDGET_LIMIT, FAULT_A, FAULT_B, FAULT_SITE, HEADER_SIZE, TIME_NS, Layout, Planner
 from vplc.compiler.model import Program, ProgramInstance
 from vplc.compiler.source import Diagnostics, Source
+from vplc.compiler.structure import structure
 from vplc.compiler.symbols import Variable
 from vplc.compiler.types import ArrayType, BlockType, StructType, Type
 
@@ -223,6 +224,7 @@ def layout_document(build: Build, target: str) -> dict[str, object]:
             }
             for owner, e in entries
         ],
+        "structure": structure(program),
         "faults": [
             {
                 "site": number,

@@ -47,3 +47,5 @@ class Program:
     statics: list[Variable] = field(default_factory=list)
     testing: bool = False
     instance_calls: dict[int, typed.Stmt] = field(default_factory=dict)
+    configuration: str = ""  # names as declared, for those that show the program; empty without a CONFIGURATION
+    resource: str = ""

@@ -352,6 +352,7 @@ class Instance:
 class Configuration:
     name: str
     source: Source
+    resource: str = ""
     tasks: list[Task] = field(default_factory=list)
     instances: list[Instance] = field(default_factory=list)
 

@@ -135,3 +135,44 @@ def test_retained_part_survives_a_new_start(built: Build) -> None:
     host.memory[: built.layout.retain_size] = kept
     assert read(host.memory, find(built.program, instance, "meter.sum", built.layout)) == 2
     assert read(host.memory, find(built.program, instance, "plain", built.layout)) == 0
+
+
+def test_the_structure_says_what_variables_are_part_of() -> None:
+    text = """
+    TYPE Mode : (Off, Auto, Manual := 5); Share : INT (0..100);
+      Recipe : STRUCT speed : REAL; mode : Mode; END_STRUCT; END_TYPE
+    VAR_GLOBAL total : LINT; END_VAR
+    FUNCTION_BLOCK Base VAR_INPUT step : INT; END_VAR END_FUNCTION_BLOCK
+    FUNCTION_BLOCK Meter EXTENDS Base
+    VAR_OUTPUT done : BOOL; END_VAR VAR_IN_OUT part : INT; END_VAR VAR sum : DINT; back : REF_TO Meter; END_VAR
+    END_FUNCTION_BLOCK
+    PROGRAM Main
+    VAR_EXTERNAL total : LINT; END_VAR
+    VAR meters : ARRAY[1..2] OF Meter; recipe : Recipe; share : Share; lamp AT %QX0.0 : BOOL; END_VAR
+    END_PROGRAM
+    CONFIGURATION Plant RESOURCE Cpu ON Any
+      TASK Fast(INTERVAL := T#10ms, PRIORITY := 1); PROGRAM One WITH Fast : Main;
+    END_RESOURCE END_CONFIGURATION
+    """
+    found: dict = layout_document(compile_sources([Source("plant.st", text)]), "x86-64")["structure"]  # type: ignore[assignment]
+    assert (found["configuration"], found["resource"]) == ("Plant", "Cpu")
+    types = found["types"]
+    assert found["globals"] == [["total", "LINT"]]
+    name, number = found["programs"][0]
+    members = {m: (t, section) for m, t, section in types[number]["members"]}
+    assert name == "One"
+    assert members["total"] == ("LINT", "external")
+    assert members["lamp"] == ("BOOL", "local")
+    array, _ = members["meters"]
+    assert array["dims"] == [[1, 2]]
+    meter = types[array["of"]]
+    sections = {m: section for m, _, section in meter["members"]}
+    assert sections == {"step": "input", "done": "output", "part": "inout", "sum": "local", "back": "local"}
+    assert types[meter["base"]]["name"] == "Base"
+    assert dict((m, t) for m, t, _ in meter["members"])["back"] == {"refers": "REF_TO Meter"}
+    recipe = types[members["recipe"][0]]
+    assert types[recipe["fields"][1][1]] == {
+        "kind": "enum", "name": "Mode", "base": "INT", "values": {"Off": 0, "Auto": 1, "Manual": 5},
+    }  # fmt: skip
+    share = types[members["share"][0]]
+    assert (share["low"], share["high"]) == (0, 100)

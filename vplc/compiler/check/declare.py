@@ -400,6 +400,7 @@ class Declarations(Statements):
 
     def configure(self, config: tree.Configuration) -> None:
         self.source, self.scope, self.pou = config.source, self.program.scope, None
+        self.program.configuration, self.program.resource = config.name, config.resource
         names = set()
         for task in config.tasks:
             interval: int | None = None

@@ -454,7 +454,7 @@ class FileParser(TypeParser):
                 self.advance()
             elif kind == "RESOURCE":
                 self.advance()
-                self.name("the name of the resource")
+                config.resource = self.name("the name of the resource").text
                 if self.accept_word("ON"):
                     self.name("a resource type")
                 open_resources += 1
