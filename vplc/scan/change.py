@@ -14,13 +14,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vplc.scan import plan, status
+from vplc.scan import access, journal, plan, status, variables
 from vplc.scan.configuration import Configuration, load
 from vplc.scan.errors import NotRunning, Problem, Refused
 from vplc.scan.image import describe
 from vplc.scan.layout import Layout, Variable
-from vplc.scan.prepare import library_problems, replace, variables_file, write_variables
+from vplc.scan.prepare import library_problems, replace, write_variables
 from vplc.scan.retain import rename
+from vplc.scan.values import Json
+from vplc.scan.variables import Variables
 
 TRIAL_SCANS = 100
 _TIMEOUT_S = 30.0
@@ -103,32 +105,64 @@ class Verdict:
 
 
 def change(folder: Path, config_path: Path, trial_scans: int = TRIAL_SCANS) -> Verdict:
-    """Gives the program of a configuration to the host in `folder`. Raises Refused, with everything that forbids it,
-    or NotRunning; the running program goes on then."""
+    """Gives the program of a configuration to the host in `folder`. Forces go along by path, in the same gap; nobody
+    can write or force until the verdict. Raises Refused, with everything that forbids it, or NotRunning; the running
+    program goes on then."""
     configuration = load(config_path)
-    found = status.read(folder)
-    if found.phase != "running":
-        raise NotRunning(f"{folder}: the scan host does not run")
-    problems = [*library_problems(configuration), *_shape_problems(folder, found, configuration)]
-    if found.on_trial:
-        problems.append(Problem(str(folder), "the last change is still on trial", "try again in a moment"))
-    old = [Variable(*row) for row in json.loads(variables_file(folder, found.version).read_bytes())]
-    comparison = compare(old, configuration.layout, configuration.renamed)
-    problems.extend(
-        Problem(str(config_path), text, "rename one of them, or restart the host") for text in comparison.unsafe
-    )
-    if problems:
-        raise Refused(problems)
-    numbers = [int(p.suffixes[0][1:]) for p in folder.glob("variables.*.json")]
-    version = max(numbers) + 1
-    write_variables(folder, version, configuration.layout)
-    data = plan.write(configuration, moves=comparison.moves, version=version, trial_scans=trial_scans)
-    replace(folder / "plan.next", data)
-    os.kill(found.pid, signal.SIGUSR1)
-    return _wait(folder, found, version, comparison)
+    with access.turn(folder, time.monotonic() + _TIMEOUT_S):
+        found = status.read(folder)
+        if found.phase != "running":
+            raise NotRunning(f"{folder}: the scan host does not run")
+        problems = [*library_problems(configuration), *_shape_problems(folder, found, configuration)]
+        if found.on_trial:
+            problems.append(Problem(str(folder), "the last change is still on trial", "try again in a moment"))
+        comparison = compare(variables.read(folder, found.version).rows, configuration.layout, configuration.renamed)
+        problems.extend(
+            Problem(str(config_path), text, "rename one of them, or restart the host") for text in comparison.unsafe
+        )
+        if problems:
+            raise Refused(problems)
+        version = max(variables.versions(folder)) + 1
+        number = access.active_set(folder)
+        held = access.forced(folder, number)
+        kept, ended = carry_forces(held, variables.of(configuration, version), configuration.renamed)
+        write_variables(folder, version, configuration)
+        access.write_forced(folder, number + 1, {c.variable.path: c.value for c in kept})
+        data = plan.write(
+            configuration,
+            moves=comparison.moves,
+            version=version,
+            trial_scans=trial_scans,
+            forces=[c.patch for c in kept],
+            force_set=number + 1,
+        )
+        replace(folder / "plan.next", data)
+        os.kill(found.pid, signal.SIGUSR1)
+        report = (*comparison.report, *(f"{p} was forced and ends: so does the force" for p in ended))
+        verdict = _wait(folder, found, version, report)
+        access.forces_file(folder, number if verdict.taken_over else number + 1).unlink(missing_ok=True)
+        if verdict.taken_over:
+            for path in ended:
+                detail: dict[str, Json] = {"path": path, "value": None, "before": held[path]}
+                journal.note(folder, "online change", "unforce", detail)
+        return verdict
 
 
-def _wait(folder: Path, before: status.Status, version: int, comparison: Comparison) -> Verdict:
+def carry_forces(
+    held: Mapping[str, Json], new: Variables, renamed: Mapping[str, str]
+) -> tuple[list[access.Change], list[str]]:
+    """The forces in the new program, and the paths whose forces end because the variable does."""
+    kept: list[access.Change] = []
+    ended: list[str] = []
+    for path, value in held.items():
+        rows, problems = access.resolve(new, {rename(path, renamed): value})
+        if problems:
+            ended.append(path)
+        kept.extend(rows)
+    return kept, ended
+
+
+def _wait(folder: Path, before: status.Status, version: int, report: tuple[str, ...]) -> Verdict:
     end = time.monotonic() + _TIMEOUT_S
     while time.monotonic() < end:
         now = status.read(folder)
@@ -138,9 +172,9 @@ def _wait(folder: Path, before: status.Status, version: int, comparison: Compari
             raise Refused([Problem(str(folder), "the host refused the program", "its own output says why")])
         if now.rollbacks > before.rollbacks:
             reason = next((a for a in reversed(now.alarms) if "rolled back" in a), "a scan faulted")
-            return Verdict(False, now.version, now.swap_ns, reason, comparison.report)
+            return Verdict(False, now.version, now.swap_ns, reason, report)
         if now.version == version and not now.on_trial:
-            return Verdict(True, version, now.swap_ns, "", comparison.report)
+            return Verdict(True, version, now.swap_ns, "", report)
         time.sleep(0.01)
     raise NotRunning(f"{folder}: the change got no verdict; look at the status")
 

@@ -12,8 +12,9 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from vplc.scan import build, change, prepare, status, watch
-from vplc.scan.errors import Refused, ScanError
+from vplc.scan import access, build, change, prepare, status, watch
+from vplc.scan.errors import Problem, Refused, ScanError
+from vplc.scan.values import Json
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -42,6 +43,19 @@ def arguments() -> argparse.ArgumentParser:
     sub.add_argument("folder", metavar="FOLDER|NAME")
     sub.add_argument("paths", nargs="+", metavar="PATH")
     sub.add_argument("--every", type=float, default=0.0, metavar="S", help="repeat (default: once)")
+    for name, text in (
+        ("write", "Write variables once, all between the same two scans."),
+        ("force", "Hold variables at values until they are unforced."),
+    ):
+        sub = command(name, text)
+        sub.add_argument("folder", metavar="FOLDER|NAME")
+        sub.add_argument("changes", nargs="+", metavar="PATH=VALUE", help="values as in JSON; other words are texts")
+    sub = command("unforce", "Let forced variables go.")
+    sub.add_argument("folder", metavar="FOLDER|NAME")
+    sub.add_argument("paths", nargs="*", metavar="PATH")
+    sub.add_argument("--all", action="store_true", help="all that is forced")
+    sub = command("forces", "What is forced now.")
+    sub.add_argument("folder", metavar="FOLDER|NAME")
     return parser
 
 
@@ -53,7 +67,7 @@ def out(text: str) -> None:
 def main(argv: list[str]) -> int:
     options = arguments().parse_args(argv)
     try:
-        return int(_COMMANDS[options.command](options))
+        return int(COMMANDS[options.command](options))
     except ScanError as error:
         if options.json:
             problems = error.problems if isinstance(error, Refused) else ()
@@ -138,4 +152,64 @@ def _watch(options: argparse.Namespace) -> int:
         watcher.close()
 
 
-_COMMANDS = {"build": _build, "check": _check, "run": _run, "change": _change, "status": _status, "watch": _watch}
+def _changes(options: argparse.Namespace) -> dict[str, Json]:
+    found: dict[str, Json] = {}
+    problems = []
+    for text in options.changes:
+        path, equals, value = text.partition("=")
+        if not equals or path in found:
+            what = "is given twice" if equals else "says no value"
+            problems.append(Problem(path, what, "write PATH=VALUE, such as Main.level=1.5"))
+        elif value.upper() in ("TRUE", "FALSE"):
+            found[path] = value.upper() == "TRUE"
+        else:
+            try:
+                found[path] = json.loads(value)
+            except ValueError:
+                found[path] = value
+    if problems:
+        raise Refused(problems)
+    return found
+
+
+def _write(options: argparse.Namespace) -> int:
+    changes = _changes(options)
+    with access.Access(_folder(options.folder)) as door:
+        (door.force if options.command == "force" else door.write)(changes)
+    if options.json:
+        out(json.dumps({"ok": True}))
+    return 0
+
+
+def _unforce(options: argparse.Namespace) -> int:
+    if options.all == bool(options.paths):
+        raise Refused([Problem("unforce", "needs either paths or --all")])
+    with access.Access(_folder(options.folder)) as door:
+        door.unforce(None if options.all else options.paths)
+    if options.json:
+        out(json.dumps({"ok": True}))
+    return 0
+
+
+def _forces(options: argparse.Namespace) -> int:
+    with access.Access(_folder(options.folder)) as door:
+        found = door.forced()
+    if options.json:
+        out(json.dumps({"forces": found}))
+    else:
+        out("\n".join(f"{k} = {json.dumps(v)}" for k, v in found.items()) or "nothing is forced")
+    return 0
+
+
+COMMANDS = {
+    "build": _build,
+    "check": _check,
+    "run": _run,
+    "change": _change,
+    "status": _status,
+    "watch": _watch,
+    "write": _write,
+    "force": _write,
+    "unforce": _unforce,
+    "forces": _forces,
+}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +80,7 @@ class Layout:
     tasks: tuple[TaskEntry, ...]
     variables: tuple[Variable, ...]
     sites: dict[int, Site]
+    document: bytes = field(default=b"", repr=False, compare=False)  # the file as the compiler wrote it
 
 
 def parse(data: Any, where: str) -> Layout:  # Any: JSON as read
@@ -140,14 +141,15 @@ def load(path: Path) -> Layout:
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise Refused([Problem(str(path), "the layout is larger than 256 MiB")])
-        data = json.loads(path.read_bytes())
+        document = path.read_bytes()
+        data = json.loads(document)
     except OSError as error:
         raise Refused(
             [Problem(str(path), f"cannot read the layout: {error.strerror}", "vplc build writes it beside the library")]
         ) from error
     except ValueError as error:
         raise Refused([Problem(str(path), f"the layout is no JSON: {error}", "build it again")]) from error
-    return parse(data, str(path))
+    return replace(parse(data, str(path)), document=document)
 
 
 def parse_address(text: str) -> tuple[str, int, int, int] | None:

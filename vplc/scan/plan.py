@@ -10,7 +10,7 @@ from vplc.scan.configuration import POLICIES, Channel, Configuration
 from vplc.scan.retain import Patch, retained
 
 MAGIC = b"VPLCPLN1"
-HEAD = struct.Struct("<8sQQ2I5I2i7I18I")
+HEAD = struct.Struct("<8sQQ2I5I2i7I20I2I")
 TASK = struct.Struct("<QQIIII")
 PROGRAM = struct.Struct("<II")
 CHANNEL = struct.Struct("<QQQIIIIiiII")
@@ -70,14 +70,16 @@ def write(
     *,
     patches: Sequence[Patch] = (),
     moves: Sequence[Carried] = (),
+    forces: Sequence[Patch] = (),
+    force_set: int = 0,
     alarms: Sequence[str] = (),
     time_base_ns: int = 0,
     retain_sequence: int = 2,
     version: int = 1,
     trial_scans: int = 0,
 ) -> bytes:
-    """The whole plan. `patches` are restored values, `moves` those carried by an online change; `alarms` go into the
-    status as they are."""
+    """The whole plan. `patches` are restored values, `moves` those carried by an online change, `forces` those
+    held from its first scan; `alarms` go into the status as they are."""
     w = Writer()
     layout = configuration.layout
     kept = retained(layout)
@@ -101,13 +103,16 @@ def write(
     sites = [SITE.pack(w.text(""), w.text(""), 0, 0)] * count
     for number, site in layout.sites.items():
         sites[number] = SITE.pack(w.text(site.pou), w.text(site.message), site.line, 0)
-    restored = [PATCH.pack(p.offset, len(p.data), w.data(p.data), 1 << p.bit if p.bit >= 0 else 0) for p in patches]
+    restored, held = [
+        [PATCH.pack(p.offset, len(p.data), w.data(p.data), 1 << p.bit if p.bit >= 0 else 0) for p in rows]
+        for rows in (patches, forces)
+    ]
     runs = [RUN.pack(*run) for run in kept.runs] if configuration.retain_folder else []
     warnings = [struct.pack("<I", w.text(a)) for a in alarms]
     carried = [
         MOVE.pack(m.start, m.to, m.size, 0x100 | m.from_bit | m.to_bit << 4 if m.to_bit >= 0 else 0) for m in moves
     ]
-    sections = (tasks, programs, inputs, outputs, runs, restored, sites, warnings, carried)
+    sections = (tasks, programs, inputs, outputs, runs, restored, sites, warnings, carried, held)
     library = w.text(str(configuration.library.resolve()))
     abi = w.text(layout.abi)
     folder = w.text(str(configuration.retain_folder.resolve()) if configuration.retain_folder else "")
@@ -118,7 +123,7 @@ def write(
         layout.fault_site, layout.fault_a, layout.fault_b,
         -1 if configuration.core is None else configuration.core, configuration.priority,
         configuration.retain_interval_ms, library, abi, folder, directory, len(kept.directory),
-        len(configuration.drivers), *places,
+        len(configuration.drivers), *places, force_set, 0,
     )  # fmt: skip
     return bytes(w.body)
 

@@ -9,15 +9,14 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-from vplc.scan import plan, retain
+from vplc.scan import plan, retain, variables
 from vplc.scan.build import HOST, find
 from vplc.scan.configuration import Configuration, load
 from vplc.scan.errors import Problem, Refused
 from vplc.scan.image import describe
-from vplc.scan.layout import Layout
 
 _MACHINES = {62: "x86-64", 183: "aarch64", 40: "armv7", 243: "riscv64"}
 
@@ -115,19 +114,18 @@ def take(folder: Path, prepared: Prepared) -> None:
     os.set_inheritable(lock, True)  # a closed lock file would give the folder up
     replace(folder / "plan", prepared.plan)
     replace(folder / "image.json", json.dumps(describe(prepared.configuration)).encode())
-    for path in folder.glob("variables.*.json"):
-        path.unlink()
-    write_variables(folder, 1, prepared.configuration.layout)
+    for pattern in ("variables.*.json", "layout.*.json", "forces.*.json"):
+        for path in folder.glob(pattern):
+            path.unlink()
+    write_variables(folder, 1, prepared.configuration)
+    for name in ("access.lock", "journal.lock"):
+        (folder / name).touch(0o660)
 
 
-def variables_file(folder: Path, version: int) -> Path:
-    return folder / f"variables.{version}.json"
-
-
-def write_variables(folder: Path, version: int, layout: Layout) -> None:
-    """For those that look at a running program: where its variables lie, in the order of `Variable`'s fields."""
-    rows = [astuple(v) for v in layout.variables]
-    replace(variables_file(folder, version), json.dumps(rows, separators=(",", ":")).encode())
+def write_variables(folder: Path, version: int, configuration: Configuration) -> None:
+    """For those that look at, write or serve the variables of a running program."""
+    replace(variables.layout_file(folder, version), configuration.layout.document)
+    replace(variables.file(folder, version), variables.document(configuration))
 
 
 def become_host(folder: Path) -> None:

@@ -16,7 +16,7 @@ from vplc.scan.values import Json
 MAGIC = b"VPLCSTA1"
 BUCKETS = 960
 ALARMS = 16
-HEAD = struct.Struct("<8sIIiiiIqqIIqQQQqQIIIIQ")
+HEAD = struct.Struct("<8sIIiiiIqqIIqQQQqQIIIIQII")
 ALARM = struct.Struct("<i156s")
 TASK = struct.Struct("<64sQQIIQQQQQQ")
 FAULT = struct.Struct("<qqqIIII64s64s160s")
@@ -129,6 +129,7 @@ class Status:
     rollbacks: int
     refusals: int
     swap_ns: int
+    forces: int
     alarms: tuple[str, ...]
     tasks: tuple[TaskStatus, ...]
 
@@ -184,6 +185,8 @@ def parse(data: bytes, now_ns: int, alive: bool) -> Status:
         rollbacks,
         refusals,
         swap_ns,
+        forces,
+        _,
     ) = HEAD.unpack_from(data)
     texts = []
     for i in range(min(alarms, ALARMS)):
@@ -209,6 +212,7 @@ def parse(data: bytes, now_ns: int, alive: bool) -> Status:
         rollbacks=rollbacks,
         refusals=refusals,
         swap_ns=swap_ns,
+        forces=forces,
         alarms=tuple(texts),
         tasks=tuple(_task(row) for row in rows),
     )
@@ -267,6 +271,8 @@ def render(status: Status) -> str:
     fifo = f"FIFO {status.fifo_priority}" if status.fifo_priority else "ordinary scheduling"
     locked = "memory locked" if status.memory_locked else "memory not locked"
     out = [f"{status.phase}, pid {status.pid}, {core}, {fifo}, {locked}"]
+    if status.forces:
+        out.append(f"FORCED: {status.forces} values are held")
     out.extend(f"ALARM: {a}" for a in status.alarms)
     head = f"{'task':16} {'state':6} {'every':>9} {'scans':>10} {'missed':>7} {'overrun':>7}"
     out.append(f"{head}   latency p50/p99/max us    scan p50/p99/max us")

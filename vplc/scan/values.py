@@ -49,6 +49,44 @@ def encode(base: str, value: object) -> bytes:
         raise ValueError(f"{value} does not fit {base}") from None
 
 
+def encode_variable(base: str, size: int, value: object) -> bytes:
+    """The bytes of a whole variable: a scalar, a STRING or WSTRING that fits, or an array as a flat list of its full
+    length. Derived scalars are taken as signed whole numbers. ValueError says why it does not fit."""
+    text = _TEXT.match(base)
+    if text:
+        if not isinstance(value, str):
+            raise ValueError(f"{value!r} is not a text")
+        step = 2 if text.group(1) else 1
+        try:
+            data = value.encode("utf-16-le" if text.group(1) else "latin-1")
+        except UnicodeEncodeError as error:
+            raise ValueError(f"{value!r} holds characters that {base} cannot carry") from error
+        if "\0" in value or len(data) + step > size:
+            raise ValueError(f"{value!r} is longer than {size // step - 1} characters or holds a zero")
+        return data.ljust(size, b"\0")
+    array = _ARRAY.match(base)
+    if array:
+        count = _count(array.group(1))
+        if not isinstance(value, list) or len(value) != count:
+            raise ValueError(f"needs a list of {count} values")
+        return b"".join(encode_variable(array.group(2), size // count, v) for v in value)
+    if base not in SIZES and size not in _BY_SIZE:
+        raise ValueError(f"{base} cannot be written")
+    known = base if base in SIZES else {1: "SINT", 2: "INT", 4: "DINT", 8: "LINT"}[size]
+    data = encode(known, value)
+    if len(data) != size:
+        raise ValueError(f"{base} has {size} bytes here")
+    return data
+
+
+def _count(spans: str) -> int:
+    count = 1
+    for span in spans.split(","):
+        low, _, high = span.partition("..")
+        count *= int(high) - int(low) + 1
+    return count
+
+
 def decode(base: str, data: bytes, bit: int = -1) -> Json:
     """The value of a variable: scalars, STRING, WSTRING and arrays of scalars (flat). TIME and dates in ns."""
     if bit >= 0:
@@ -60,10 +98,7 @@ def decode(base: str, data: bytes, bit: int = -1) -> Json:
         return data.decode("latin-1").split("\0", 1)[0]
     array = _ARRAY.match(base)
     if array:
-        count = 1
-        for span in array.group(1).split(","):
-            low, _, high = span.partition("..")
-            count *= int(high) - int(low) + 1
+        count = _count(array.group(1))
         step = len(data) // max(count, 1)
         return [decode(array.group(2), data[i * step : (i + 1) * step]) for i in range(count)]
     if base == "BOOL":

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
 import fcntl
-import json
 import mmap
 import os
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vplc.scan import status, values
+from vplc.scan import status, values, variables
 from vplc.scan.errors import NotRunning, Problem, Refused, ScanError
 from vplc.scan.layout import Variable
-from vplc.scan.prepare import variables_file
 
 RANGES = 64
 BYTES = 4096
@@ -31,6 +28,20 @@ class Answer:
 
     time_ns: int
     values: dict[str, values.Json]
+
+
+def groups(wanted: Sequence[Variable]) -> Iterator[list[str]]:
+    """Paths in portions that one answer holds."""
+    part: list[str] = []
+    size = 0
+    for v in wanted:
+        if part and (len(part) == RANGES or size + v.size > BYTES):
+            yield part
+            part, size = [], 0
+        part.append(v.path)
+        size += v.size
+    if part:
+        yield part
 
 
 class Watcher:
@@ -53,20 +64,13 @@ class Watcher:
 
     def _find(self, version: int) -> None:
         """The places of the paths in one version of the program."""
-        try:
-            rows = [Variable(*row) for row in json.loads(variables_file(self.folder, version).read_bytes())]
-        except OSError as error:
-            raise NotRunning(f"{self.folder}: version {version} of the program is not described") from error
+        known = variables.read(self.folder, version)
         problems: list[Problem] = []
         self.variables: list[Variable] = []
         for path in self.paths:
-            begin = path.upper()
-            found = [v for v in rows if v.path.upper() == begin]
-            found = found or [v for v in rows if v.path.upper().startswith((begin + ".", begin + "["))]
+            found = known.find(path)
             if not found:
-                close = difflib.get_close_matches(path, [v.path for v in rows], 1)
-                hint = f'did you mean "{close[0]}"?' if close else ""
-                problems.append(Problem(path, "there is no such variable", hint))
+                problems.append(known.unknown(path))
             self.variables.extend(found)
         if len(self.variables) > RANGES or sum(v.size for v in self.variables) > BYTES:
             problems.append(Problem("watch", f"more than {RANGES} variables or {BYTES} bytes at once", "ask for fewer"))

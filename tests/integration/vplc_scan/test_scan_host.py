@@ -12,7 +12,7 @@ import pytest
 
 from tests.integration.vplc_scan.scan_site import Site, compile_st, until
 from tests.unit.vplc_scan import scan_documents
-from vplc.scan import build, plan, status, watch
+from vplc.scan import access, build, plan, status, watch
 from vplc.scan.errors import Refused
 from vplc.scan.image import Quality
 
@@ -69,7 +69,7 @@ END_CONFIGURATION
 
 
 def test_the_structs_of_c_and_python_have_the_same_size(tmp_path: Path) -> None:
-    names = {**plan.SIZES, **status.SIZES, **watch.SIZES}
+    names = {**plan.SIZES, **status.SIZES, **watch.SIZES, **access.SIZES}
     lines = "".join(f'printf("{n} %zu\\n", sizeof(struct {n}));' for n in names)
     (tmp_path / "sizes.c").write_text(
         f'#include <stdio.h>\n#include "scan.h"\nint main(void) {{ {lines} return 0; }}\n'

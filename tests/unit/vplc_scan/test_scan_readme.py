@@ -23,7 +23,7 @@ def test_every_setting_is_explained() -> None:
     assert read <= explained, read - explained
 
 
-@pytest.mark.parametrize("command", ["build", "run", "status", "watch", "change", "check"])
+@pytest.mark.parametrize("command", sorted(cli.COMMANDS))
 def test_every_command_is_shown_and_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert f"python -m vplc.scan {command}" in README
     with pytest.raises(SystemExit) as done:

@@ -236,7 +236,13 @@ static void change_program(struct host *host) {
   }
   host->before = host->program;
   host->faulted_before = host->faulted;
+  host->forces_before = host->forces;
   host->program = *next;
+  host->forces = (struct forces){.count = next->plan->forces,
+                                 .set = next->plan->force_set,
+                                 .entry = at(next->plan, next->plan->forces_at),
+                                 .data = (const uint8_t *)next->plan};
+  show_forces(host);
   host->faulted = 0; /* the change may be what repairs them */
   show_faults(host);
   struct status *s = host->status;
@@ -252,6 +258,8 @@ static void roll_back(struct host *host, uint32_t number) {
   raise_alarm(host, 0, "version %u rolled back: %.40s, line %u: %.80s", host->program.plan->version,
               f->pou[0] ? f->pou : f->program, f->line, f->text);
   host->program = host->before;
+  host->forces = host->forces_before;
+  show_forces(host);
   host->faulted = host->faulted_before;
   show_faults(host);
   atomic_store(&host->status->on_trial, 0);
@@ -295,11 +303,13 @@ static void run_task(struct host *host, uint32_t number, int64_t begin, int64_t 
   record_time(s->latency, &s->latency_max_ns, begin - due);
   if (!(host->faulted >> number & 1)) {
     copy_in(host, begin);
+    if (host->forces.count) hold_forces(host);
     run_programs(host, number, t, timer, time);
     uint32_t trial = atomic_load_explicit(&host->status->on_trial, memory_order_relaxed);
     if (trial && host->faulted >> number & 1) {
       roll_back(host, number);
       copy_in(host, begin);
+      if (host->forces.count) hold_forces(host);
       if (!(host->faulted >> number & 1)) run_programs(host, number, task_of(host, number), timer, time);
     } else if (trial) {
       atomic_store_explicit(&host->status->on_trial, trial - 1, memory_order_relaxed);
@@ -307,6 +317,7 @@ static void run_task(struct host *host, uint32_t number, int64_t begin, int64_t 
     atomic_store_explicit(&host->scan_time_ns, time, memory_order_relaxed);
     add(&s->scans, 1);
   }
+  if (host->forces.count) hold_forces(host);
   copy_out(host, begin);
   int64_t took = image_now() - begin;
   record_time(s->execution, &s->execution_max_ns, took);
@@ -322,24 +333,6 @@ void take_snapshot(struct host *host) {
     to += runs[i].size;
   }
   host->taken = host->program;
-}
-
-/* The reader may change the ranges while they are read: each is checked on the value that is used. */
-static void answer_watch(struct host *host) {
-  struct watch *w = host->watch;
-  uint32_t request = atomic_load_explicit(&w->request, memory_order_acquire);
-  if (request == atomic_load_explicit(&w->done, memory_order_relaxed)) return;
-  uint32_t count = w->count < WATCH_RANGES ? w->count : WATCH_RANGES, filled = 0;
-  for (uint32_t i = 0; i < count; i++) {
-    volatile struct plan_run *range = &w->range[i];
-    uint32_t offset = range->offset, size = range->size;
-    if (size > WATCH_BYTES - filled || offset > host->program.plan->state_size || size > host->program.plan->state_size - offset) break;
-    memcpy(w->data + filled, host->program.state + offset, size);
-    filled += size;
-  }
-  w->version = host->program.plan->version;
-  w->time_ns = atomic_load_explicit(&host->scan_time_ns, memory_order_relaxed);
-  atomic_store_explicit(&w->done, request, memory_order_release);
 }
 
 void *scan_thread(void *argument) {
@@ -379,7 +372,7 @@ void *scan_thread(void *argument) {
       atomic_store_explicit(&host->snapshot_wanted, false, memory_order_relaxed);
       atomic_store_explicit(&host->snapshot_made, true, memory_order_release);
     }
-    answer_watch(host);
+    answer_requests(host);
     change_program(host);
   }
   host->faulted = ~0ull; /* stopped is safe: the last thing the drivers get */

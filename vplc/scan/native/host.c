@@ -117,7 +117,8 @@ static bool prepare(struct host *host, const char *plan_path) {
   host->status->restored = host->program.plan->patches;
   host->time_base_ns = host->program.plan->time_base_ns;
   host->watch = map_file(host->folder, "watch", sizeof(struct watch), true);
-  return host->watch != NULL;
+  host->access = map_file(host->folder, "access", sizeof(struct access), true);
+  return host->watch && host->access;
 }
 
 /* Tasks and channels live in blocks that others have mapped: they stay as they are while the host runs. */

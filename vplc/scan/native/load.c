@@ -106,7 +106,6 @@ static bool load_library(struct program *program) {
 /* Initial values, then the restored ones. */
 static bool start_program(struct program *program) {
   const struct plan *plan = program->plan;
-  const struct plan_patch *patches = at(plan, plan->patches_at);
   if (program->init(program->state) != 0) {
     int32_t site;
     memcpy(&site, program->state + plan->fault_site, sizeof site);
@@ -118,14 +117,7 @@ static bool start_program(struct program *program) {
       say("the program faults while it is initialised");
     return false;
   }
-  for (uint32_t i = 0; i < plan->patches; i++) {
-    const uint8_t *data = at(plan, patches[i].data_at);
-    uint8_t *to = program->state + patches[i].offset, mask = (uint8_t)patches[i].mask;
-    if (mask)
-      *to = (uint8_t)((*to & ~mask) | (*data & mask));
-    else
-      memcpy(to, data, patches[i].size);
-  }
+  patch_state(program->state, at(plan, plan->patches_at), plan->patches, (const uint8_t *)plan);
   return true;
 }
 

@@ -3,6 +3,7 @@
  * host.c     start, stop and housekeeping on an ordinary thread
  * load.c     the plan (made and checked by `python -m vplc.scan`) and the shared library
  * cycle.c    the scan thread: wake up, copy in, run, copy out, count
+ * access.c   what others ask between two scans: look at, write and force variables
  * retain.c   retained values to disk, off the scan thread
  * image.c    the process image in shared memory, also a library for the drivers
  *
@@ -40,7 +41,8 @@ struct plan {
   uint32_t drivers;
   uint32_t tasks_at, tasks, programs_at, programs, inputs_at, inputs, outputs_at, outputs;
   uint32_t runs_at, runs, patches_at, patches, sites_at, sites, alarms_at, alarms,
-      moves_at, moves;
+      moves_at, moves, forces_at, forces; /* forces: held from the first scan, entries as for patches */
+  uint32_t force_set, spare;          /* names the forces for those that look */
 };
 
 struct plan_task { /* by priority, the most urgent first */
@@ -68,7 +70,7 @@ struct plan_run { /* retained bytes of the state */
   uint32_t offset, size;
 };
 
-struct plan_patch { /* a restored value, written after init and before the first scan */
+struct plan_patch { /* a value for the state: restored before the first scan, written or forced later */
   uint32_t offset, size, data_at, mask; /* mask 0: whole bytes */
 };
 
@@ -129,6 +131,8 @@ struct status {
   _Atomic uint32_t on_trial;             /* scans until the program before is given up */
   _Atomic uint32_t rollbacks, refusals;  /* changes taken back, and not even begun */
   _Atomic uint64_t swap_ns;              /* what the last change took from a scan */
+  _Atomic uint32_t forces;               /* values held now */
+  uint32_t spare;
   struct alarm_entry alarm[ALARMS];
   struct task_status task[];
 };
@@ -146,6 +150,26 @@ struct watch {
   uint8_t data[WATCH_BYTES];
 };
 
+/* ---- a request to write or force variables, carried out whole between two scans ---- */
+
+#define ACCESS_ENTRIES 1024
+#define ACCESS_BYTES 32768
+
+enum access_kind { ACCESS_WRITE = 1, ACCESS_FORCE = 2 }; /* force: replaces all that was forced before */
+enum access_verdict { ACCESS_DONE = 0, ACCESS_OTHER_VERSION = 1, ACCESS_INVALID = 2, ACCESS_ON_TRIAL = 3 };
+
+struct access {
+  _Atomic uint32_t request, done; /* equal: answered */
+  uint32_t kind, version;         /* the version whose variables these are */
+  uint32_t count, used;           /* entries, and bytes of data */
+  uint32_t set;                   /* names the forces of this request for those that look */
+  uint32_t verdict;
+  _Atomic uint32_t active_set;    /* the forces that are held; 0: none yet */
+  uint32_t spare;
+  struct plan_patch entry[ACCESS_ENTRIES];
+  uint8_t data[ACCESS_BYTES];
+};
+
 /* ---- inside the host ---- */
 
 typedef int32_t run_function(void *state, int64_t now_ns);
@@ -159,12 +183,20 @@ struct program {
   uint32_t snapshot_size;
 };
 
+struct forces {
+  uint32_t count, set;
+  const struct plan_patch *entry;
+  const uint8_t *data;
+};
+
 struct host {
   struct program program; /* the scan thread's once it runs */
   const char *folder;
   struct image *image;
   struct status *status;
   struct watch *watch;
+  struct access *access;
+  struct forces forces;
   uint64_t time_base_ns;
   int64_t start_ns; /* CLOCK_MONOTONIC of the first release */
   _Atomic int64_t scan_time_ns;
@@ -176,6 +208,7 @@ struct host {
   /* online change: `next` is offered by housekeeping; `before` comes back when a scan on trial faults */
   struct program *_Atomic next;
   struct program before;
+  struct forces forces_before;
   uint64_t faulted_before;
 };
 
@@ -191,6 +224,11 @@ void *map_file(const char *folder, const char *name, size_t size, bool fresh);
 #define WAKE_SIGNAL (SIGRTMIN + 1) /* makes a sleeping scan thread look at `stop` */
 void *scan_thread(void *host);
 void take_snapshot(struct host *host);
+
+void patch_state(uint8_t *state, const struct plan_patch *patch, uint32_t count, const uint8_t *data);
+void answer_requests(struct host *host);
+void hold_forces(struct host *host); /* writes the forced values over what the drivers or the program wrote */
+void show_forces(struct host *host);
 
 bool retain_save(struct host *host); /* the snapshot to the older of the two files */
 
