@@ -9,15 +9,33 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic
+from typing import Protocol
 
 from manifests import descriptor
 from manifests.bus import PROTOCOL, read_message, write_message
 from manifests.errors import DocumentError, InternalError
-from manifests.messages import Ack, Downward, Heartbeat, Hello, Publish, Refused, StreamStatus, Tag, Welcome
+from manifests.messages import (
+    CONFIGURE,
+    INQUIRE,
+    Ack,
+    Answer,
+    Configure,
+    Downward,
+    Enough,
+    Heartbeat,
+    Hello,
+    Inquire,
+    Publish,
+    Refused,
+    StreamStatus,
+    Tag,
+    Welcome,
+)
 from workloads.kit.backoff import Backoff
 from workloads.kit.outbox import Outbox
 
@@ -25,6 +43,17 @@ log = logging.getLogger("kit.publisher")
 
 WELCOME_TIMEOUT_S = 10.0
 HEARTBEAT_S = 5.0
+MAX_ANSWERS = 4  # that wait to leave; whoever makes more of them waits
+
+
+class Ears(Protocol):
+    """Who hears what the agent says beside acknowledgements. Called on the event loop; must not block."""
+
+    def connected(self) -> None: ...
+
+    def heard(self, message: Configure | Inquire | Enough) -> None: ...
+
+    def disconnected(self) -> None: ...
 
 
 async def _connect(path: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -51,8 +80,12 @@ class Publisher:
         heartbeat: Callable[[], Heartbeat],
         *,
         streams: tuple[str, ...],
+        ears: Ears | None = None,
     ) -> None:
         self._socket_path = socket_path
+        self._ears = ears
+        self._answers: deque[Answer] = deque()
+        self._room = asyncio.Event()
         self._outbox = outbox
         self._backoff = backoff
         self._heartbeat = heartbeat
@@ -83,6 +116,16 @@ class Publisher:
         """Something in the heartbeat has changed: send it now, not in 5 s."""
         self._beat_wanted = True
         self._work.set()
+
+    async def answer(self, answer: Answer) -> None:
+        """Hand in an answer to an inquiry; waits while others have not left. Dropped when the line is gone: whoever
+        asked will hear nothing, and ask again."""
+        while self.connected and len(self._answers) >= MAX_ANSWERS:
+            self._room.clear()
+            await self._room.wait()
+        if self.connected:
+            self._answers.append(answer)
+            self._work.set()
 
     def status(self, stream: str, *, tags: int, good_tags: int) -> StreamStatus:
         progress = self._outbox.progress(stream)
@@ -122,13 +165,18 @@ class Publisher:
                 log.warning("bus connection lost", extra={"error": str(error) or type(error).__name__})
             finally:
                 self.connected = False
+                self._answers.clear()
+                self._room.set()
                 self._outbox.disconnected()
+                if self._ears is not None:
+                    self._ears.disconnected()
             await asyncio.sleep(self._backoff.next_delay_s())
 
     async def _converse(self) -> None:
         reader, writer = await _connect(self._socket_path)
         try:
-            hello = Hello(protocol=PROTOCOL, incarnation=self._outbox.incarnation, streams=self._streams)
+            hears = (CONFIGURE, INQUIRE) if self._ears is not None else ()
+            hello = Hello(protocol=PROTOCOL, incarnation=self._outbox.incarnation, streams=self._streams, hears=hears)
             write_message(writer, hello)
             await writer.drain()
             async with asyncio.timeout(WELCOME_TIMEOUT_S):
@@ -143,6 +191,8 @@ class Publisher:
             self.connected = True
             self._beat_wanted = True
             self._work.set()
+            if self._ears is not None:
+                self._ears.connected()
             listening = asyncio.create_task(self._listen(reader))
             speaking = asyncio.create_task(self._speak(writer))
             try:
@@ -181,6 +231,8 @@ class Publisher:
                 )
                 if restarted:
                     raise EOFError("the agent has forgotten what it acknowledged: starting a new incarnation")
+            elif isinstance(message, Configure | Inquire | Enough) and self._ears is not None:
+                self._ears.heard(message)
             self._work.set()
 
     async def _speak(self, writer: asyncio.StreamWriter) -> None:
@@ -195,6 +247,10 @@ class Publisher:
             while (frame := self._outbox.next_frame(monotonic())) is not None:
                 write_message(writer, Publish(frame=frame))
                 await writer.drain()
+            if self._answers:  # one between two looks for frames: data goes first
+                write_message(writer, self._answers.popleft())
+                self._room.set()
+                self._work.set()
             await writer.drain()
             wait = beat_at - monotonic()
             held = self._outbox.wait_s(monotonic())

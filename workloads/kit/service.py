@@ -4,16 +4,21 @@ Called by each workload's ``__main__``. On SIGTERM or SIGINT the source stops, t
 unacknowledged gets a few seconds to leave; what then remains is lost with the process and said so in the log. A
 configuration that is wrong does not end the process: it stays, Failed (BadConfig), where an operator can read why,
 instead of restarting for ever.
+
+Live parameters: when the agent says that the run context was rewritten, and after each reconnection, it is read again;
+if live values differ, the handler given to ``on_configure`` gets the new context. It may refuse, which becomes the
+state ``Running (ParametersRefused)``; the last accepted values go on.
 """
 
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import random
 import secrets
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from time import time_ns
 from typing import Annotated, Protocol, TypeVar
@@ -21,14 +26,15 @@ from typing import Annotated, Protocol, TypeVar
 import msgspec
 from msgspec import Meta
 
-from manifests.errors import DocumentError, Problem
-from manifests.messages import DeviceStatus, Heartbeat, State, StreamStatus
+from manifests.errors import DocumentError, Problem, SluiceError
+from manifests.messages import Configure, DeviceStatus, Enough, Heartbeat, Inquire, State, StreamStatus
 from manifests.model import RunContext
 from workloads.kit import context as contexts
 from workloads.kit import log as logs
 from workloads.kit.backoff import Backoff, BackoffConfig
 from workloads.kit.batcher import Batcher, BlockConfig
 from workloads.kit.config import parse, refuse
+from workloads.kit.inquiries import Handler, Inquiries
 from workloads.kit.live import Live, LiveConfig
 from workloads.kit.memory import give_back
 from workloads.kit.outbox import Outbox
@@ -61,6 +67,7 @@ class KitConfig(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbi
 
 C = TypeVar("C", bound=KitConfig)
 Check = Callable[[C], Sequence[Problem]]
+OnConfigure = Callable[[RunContext], Awaitable[None] | None]
 
 
 class Source(Protocol):
@@ -80,9 +87,18 @@ class Runtime:
         self._config = config
         self._state = (State.STARTING, "Starting", "")
         self._source: Source | None = None
+        self._folder = socket_path.parent
+        self._on_configure: OnConfigure | None = None
+        self._refusal = ""
+        self._reading: asyncio.Task[None] | None = None
+        self._read_again = False
+        self._measures: Mapping[str, float] = {}
+        self._inquiries = Inquiries(lambda answer: self.publisher.answer(answer))
         self._outbox = Outbox(lambda: secrets.token_hex(8), cap_bytes=config.outbox.cap_mb << 20)
         bus_backoff = Backoff(BUS_BACKOFF, random.random)
-        self.publisher = Publisher(socket_path, self._outbox, bus_backoff, self._heartbeat, streams=(STREAM,))
+        self.publisher = Publisher(
+            socket_path, self._outbox, bus_backoff, self._heartbeat, streams=(STREAM,), ears=_Ears(self)
+        )
         self.live: Live | None = None
         if config.live is not None:
             self.live = Live(
@@ -119,6 +135,60 @@ class Runtime:
         self._state = (state, reason, detail[:DETAIL_MAX])
         self.publisher.changed()
 
+    def set_measures(self, measures: Mapping[str, float]) -> None:
+        """Numbers about this instance that travel with its heartbeats (``jitter_p999_us``, ``overruns``, ...)."""
+        self._measures = dict(measures)
+
+    def on_inquiry(self, kind: str, handler: Handler) -> None:
+        """``handler(arguments)`` is awaited for one answer, or is an async generator of several. It only reads."""
+        self._inquiries.register(kind, handler)
+
+    # ------------------------------------------------------------ live parameters
+
+    def on_configure(self, handler: OnConfigure) -> None:
+        """``handler(context)`` takes over new live values; DocumentError refuses them all."""
+        self._on_configure = handler
+
+    def read_context(self) -> None:
+        """The agent may have rewritten the context: look, one look at a time."""
+        self._read_again = True
+        if self._reading is None or self._reading.done():
+            self._reading = asyncio.get_running_loop().create_task(self._read_context(), name="context")
+
+    async def _read_context(self) -> None:
+        while self._read_again:
+            self._read_again = False
+            try:
+                found = await asyncio.to_thread(contexts.load_context, self._folder)
+            except SluiceError as error:
+                log.error("the run context cannot be read again", extra={"error": str(error)})
+                continue
+            if found.config == self.context.config:
+                if self._refusal:  # what was refused has been taken back
+                    self._refusal = ""
+                    self.publisher.changed()
+                continue
+            await self._take_over(found)
+
+    async def _take_over(self, found: RunContext) -> None:
+        try:
+            if self._on_configure is None:
+                raise SluiceError("this workload takes no live parameters", remedy="restart the instance")
+            taken = self._on_configure(found)
+            if inspect.isawaitable(taken):
+                await taken
+        except SluiceError as error:
+            self._refusal = f"revision {found.revision}: {error}"
+            log.error("new parameters refused", extra={"revision": found.revision, "error": str(error)})
+        except Exception as error:
+            self._refusal = f"revision {found.revision}: the workload failed: {type(error).__name__}: {error}"
+            log.exception("new parameters could not be taken over")
+        else:
+            self._refusal = ""
+            self.context = found
+            log.info("new parameters taken over", extra={"revision": found.revision})
+        self.publisher.changed()
+
     def _publish(self, block: bytes, count: int, first_ns: int, last_ns: int) -> None:
         self.publisher.publish(STREAM, block, count, first_ns, last_ns)
 
@@ -129,11 +199,15 @@ class Runtime:
             failed = [device.name for device in devices if device.state is not State.RUNNING]
             if failed:
                 reason, detail = "Degraded", f"not reachable or misconfigured: {', '.join(failed)}"[:DETAIL_MAX]
+            if self._refusal:
+                reason, detail = "ParametersRefused", self._refusal[:DETAIL_MAX]
         streams: tuple[StreamStatus, ...] = ()
         if self._declared:
             counts = {"tags": len(self.table.specs), "good_tags": self.table.good_tags}
             streams = (self.publisher.status(STREAM, **counts),)
-        return Heartbeat(state=state, reason=reason, detail=detail, devices=devices, streams=streams)
+        return Heartbeat(
+            state=state, reason=reason, detail=detail, devices=devices, streams=streams, measures=self._measures
+        )
 
     async def serve(self, build: Callable[[Runtime], Source], stop: asyncio.Event) -> None:
         """Run until ``stop``, then flush. Raises what the source raises."""
@@ -161,6 +235,9 @@ class Runtime:
         finally:
             self.set_state(State.STOPPING, "Terminated")
             stopping.cancel()
+            self._inquiries.stop()
+            if self._reading is not None:
+                self._reading.cancel()
             if source_job is not None:
                 await _end(source_job)
             self.batcher.flush()
@@ -176,6 +253,28 @@ class Runtime:
             due = max(due + period_s, loop.time())
             await asyncio.sleep(due - loop.time())
             self.batcher.flush()
+
+
+class _Ears:
+    """What the agent says, to whom it concerns."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    def connected(self) -> None:
+        self._runtime.read_context()  # told while nobody listened, or by an agent that died in between
+
+    def heard(self, message: Configure | Inquire | Enough) -> None:
+        match message:
+            case Configure():
+                self._runtime.read_context()
+            case Inquire():
+                self._runtime._inquiries.asked(message)
+            case Enough(id=inquiry):
+                self._runtime._inquiries.enough(inquiry)
+
+    def disconnected(self) -> None:
+        self._runtime._inquiries.stop()
 
 
 async def _end(*jobs: asyncio.Task[None]) -> None:
@@ -204,6 +303,7 @@ async def _main(name: str, kind: type[C], check: Check[C], build: Callable[[Runt
             raise problem
 
         runtime = Runtime(context, KitConfig(live=None), contexts.bus_socket(folder))
+        runtime.on_configure(lambda _: stop.set())  # corrected: a new life begins with it
         await runtime.serve(refused, stop)
     else:
         runtime = Runtime(context, config, contexts.bus_socket(folder))
