@@ -123,6 +123,7 @@ def change(folder: Path, config_path: Path, trial_scans: int = TRIAL_SCANS) -> V
         if problems:
             raise Refused(problems)
         version = max(variables.versions(folder)) + 1
+        variables.forget(folder, keep=found.version)
         number = access.active_set(folder)
         held = access.forced(folder, number)
         kept, ended = carry_forces(held, variables.of(configuration, version), configuration.renamed)

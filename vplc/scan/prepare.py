@@ -102,8 +102,12 @@ def _words(seal: str) -> dict[str, str]:
 def take(folder: Path, prepared: Prepared) -> None:
     """Locks the run folder for this process and what it becomes, and writes what the host reads. Raises Refused when
     another host runs there."""
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o660)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o660)
+    except OSError as error:
+        hint = "it must belong to the user that runs host and drivers"
+        raise Refused([Problem(str(folder), f"cannot use the run folder: {error.strerror}", hint)]) from error
     try:
         fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -112,6 +116,16 @@ def take(folder: Path, prepared: Prepared) -> None:
             [Problem(str(folder), "another scan host runs here; it goes on", "stop it first, or use another --folder")]
         ) from None
     os.set_inheritable(lock, True)  # a closed lock file would give the folder up
+    try:
+        _fill(folder, prepared)
+    except OSError as error:
+        os.close(lock)
+        what = f"cannot write the run folder: {error.strerror}"
+        hint = "it needs room in memory, and files of the user that runs the host"
+        raise Refused([Problem(str(error.filename or folder), what, hint)]) from error
+
+
+def _fill(folder: Path, prepared: Prepared) -> None:
     replace(folder / "plan", prepared.plan)
     replace(folder / "image.json", json.dumps(describe(prepared.configuration)).encode())
     for pattern in ("variables.*.json", "layout.*.json", "forces.*.json"):

@@ -124,6 +124,14 @@ def versions(folder: Path) -> Sequence[int]:
     return [int(p.suffixes[0][1:]) for p in folder.glob("variables.*.json")]
 
 
+def forget(folder: Path, keep: int) -> None:
+    """Deletes the descriptions of other versions: the run folder lies in memory."""
+    for version in versions(folder):
+        if version != keep:
+            file(folder, version).unlink(missing_ok=True)
+            layout_file(folder, version).unlink(missing_ok=True)
+
+
 def document(configuration: Configuration) -> bytes:
     """The description of a program, in the order of the fields of `Variable` and `Fed`."""
     fed = [

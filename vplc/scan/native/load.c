@@ -144,8 +144,13 @@ void *map_file(const char *folder, const char *name, size_t size, bool fresh) {
   }
   struct stat info;
   void *memory = NULL;
-  if ((fresh ? ftruncate(fd, (off_t)size) : fstat(fd, &info)) != 0 || (!fresh && (size_t)info.st_size != size)) {
-    if (fresh) say("%s: cannot make it %zu bytes long: %s", opened, size, strerror(errno));
+  /* Allocated, not only made long: on a full tmpfs a page would be missing in the middle of a scan. */
+  int error = fresh ? posix_fallocate(fd, 0, (off_t)size) : fstat(fd, &info);
+  if (error || (!fresh && (size_t)info.st_size != size)) {
+    if (fresh) {
+      say("%s: cannot make it %zu bytes long: %s; give the run folder more memory", opened, size, strerror(error));
+      unlink(temporary);
+    }
   } else {
     memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
     if (memory == MAP_FAILED || (fresh && rename(temporary, path) != 0)) {
