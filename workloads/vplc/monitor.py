@@ -1,0 +1,244 @@
+"""What the platform sees of a running program, and what it may change: tags, health, measures, set-points, inquiries.
+
+One ordinary process beside the scan host, started and restarted by the keeper. Everything it reads lies in the run
+folder; everything that may take time runs in a thread. The host never waits for it and does not notice when it dies.
+
+Set-points are written when they change and whenever a new host begins, because what is wanted is known and what a host
+begins with is not. Forces of the centre are remembered in the run folder, so that clearing one ends it also after this
+process was replaced; forces that somebody made at the node are never ended from the centre.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from manifests.block import Quality
+from manifests.errors import DocumentError
+from manifests.messages import DeviceStatus
+from manifests.model import RunContext
+from vplc.scan import prepare, status, watch
+from vplc.scan.access import Access
+from vplc.scan.errors import NotRunning, Refused, ScanError
+from vplc.scan.layout import Variable
+from vplc.scan.layout import load as load_layout
+from vplc.scan.status import Status
+from workloads.kit import context as contexts
+from workloads.kit.config import parse, refuse
+from workloads.kit.service import Runtime
+from workloads.vplc import config as configs
+from workloads.vplc import health, start, telemetry
+from workloads.vplc.arrange import SCAN_NAME, STATE_NAME
+from workloads.vplc.config import VplcConfig
+from workloads.vplc.inquiries import Reader
+from workloads.vplc.program import LAYOUT_NAME
+
+log = logging.getLogger("vplc.monitor")
+
+LOOK_S = 1.0
+ASK_S = 2.0  # for one answer of the host
+CENTRE = "centre"
+FORCES_NAME = "centre-forces.json"
+
+
+class VplcMonitor:
+    """The source of the workload: built by ``kit.service``. Raises DocumentError when the program cannot run."""
+
+    def __init__(self, runtime: Runtime, config: VplcConfig, folder: Path) -> None:
+        self._runtime, self._config = runtime, config
+        self._run = start.runs_in(runtime.context)
+        self._folder = folder
+        self._control, _ = start.arranged(runtime.context, config, folder, self._run)
+        self._index = {v.path.upper(): v for v in load_layout(folder / LAYOUT_NAME).variables}
+        self._points = self._declare()
+        self._groups = _groups([self._index[path.upper()] for path in self._paths()])
+        self._watchers: list[watch.Watcher] = []
+        self._life: tuple[int, int] | None = None  # of the host: pid and start
+        self._applied: tuple[int, int] | None = None
+        self._window = health.Window()
+        self._processes: dict[str, health.ProcessState] = {}
+        self._problem = ""
+        self._verdict: health.Verdict | None = None
+        self._setting = asyncio.Lock()
+        reader = Reader(self._run, folder, self._control)
+        for kind in ("status", "source", "variables", "watch"):
+            runtime.on_inquiry(kind, getattr(reader, kind))
+        runtime.on_configure(self._configure)
+
+    def _declare(self) -> list[telemetry.Point]:
+        prefix = contexts.topic(self._runtime.context)
+        points = []
+        for number, tag in enumerate(self._control.tags):
+            variable = self._index[tag.variable.upper()]
+            self._runtime.table.add(
+                telemetry.spec(number, tag, variable, self._config.place, prefix, self._config.max_silence_ms)
+            )
+            quality = self._index[tag.quality.upper()].path if tag.quality else None
+            points.append(telemetry.Point(number, variable.path, variable.base, quality, variable.program))
+        self._runtime.declare()
+        return points
+
+    def _paths(self) -> list[str]:
+        wanted = [path for point in self._points for path in (point.path, point.quality) if path]
+        return list(dict.fromkeys(wanted))
+
+    def devices(self) -> Sequence[DeviceStatus]:
+        return health.neighbours(self._processes, time.monotonic_ns() // 1_000_000, self._runtime.now_ns())
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as jobs:
+            jobs.create_task(self._look(), name="look")
+            jobs.create_task(self._sample(), name="sample")
+
+    # ------------------------------------------------------------ how it is
+
+    async def _look(self) -> None:
+        while True:
+            await self._look_once()
+            await asyncio.sleep(LOOK_S)
+
+    async def _look_once(self) -> None:
+        found, processes = await asyncio.to_thread(self._read)
+        self._processes = processes
+        running = found is not None and found.alive and found.phase == "running"
+        if not running:
+            self._life = None
+            self._problem = await asyncio.to_thread(self._why_down) if processes else ""
+        forced: tuple[str, ...] = ()
+        if running and found is not None:
+            self._life = (found.pid, found.started_unix_ns)
+            if self._applied != self._life:
+                await self._apply_to_new_host(self._life)
+            forced = await asyncio.to_thread(self._forced) if found.forces else ()
+            latency = self._window.latest(found, time.monotonic())
+            self._runtime.set_measures(health.measures(found, latency, processes))
+        verdict = health.judge(found, processes, self._problem, forced)
+        if verdict != self._verdict:
+            self._verdict = verdict
+            self._runtime.set_state(verdict.state, verdict.reason, verdict.detail)
+
+    def _read(self) -> tuple[Status | None, dict[str, health.ProcessState]]:
+        try:
+            text = (self._run / STATE_NAME).read_text("utf-8")
+        except OSError:
+            text = ""
+        try:
+            return status.read(self._run), health.parse_processes(text)
+        except NotRunning:
+            return None, health.parse_processes(text)
+
+    def _why_down(self) -> str:
+        """What the host itself is told by its preparation: the same check, here only to read the answer."""
+        try:
+            prepare.prepare(self._run / SCAN_NAME)
+        except ScanError as error:
+            return str(error)
+        return ""
+
+    def _forced(self) -> tuple[str, ...]:
+        try:
+            with Access(self._run) as access:
+                return tuple(access.forced())
+        except ScanError:
+            return ()
+
+    # ------------------------------------------------------------ set-points and forces
+
+    async def _configure(self, context: RunContext) -> None:
+        """New live values. Raises DocumentError with what is refused; then the old ones stay wanted."""
+        config = parse(context.config, VplcConfig)
+        refuse(configs.check(config, self._control))
+        async with self._setting:
+            changed = {path: value for path, value in config.parameters.items() if self._is_new(path, value)}
+            if self._life is not None:
+                await asyncio.to_thread(self._set, changed, config.forces)
+            self._config = config
+
+    def _is_new(self, path: str, value: configs.Value) -> bool:
+        before = self._config.parameters.get(path)
+        return before != value or isinstance(before, bool) != isinstance(value, bool)
+
+    async def _apply_to_new_host(self, life: tuple[int, int]) -> None:
+        async with self._setting:
+            try:
+                await asyncio.to_thread(self._set, self._config.parameters, self._config.forces)
+            except DocumentError as error:
+                log.error("set-points refused by the host", extra={"problem": str(error)})
+            self._applied = life
+
+    def _set(self, parameters: Mapping[str, configs.Value], forces: Mapping[str, configs.Value]) -> None:
+        memory = self._run / FORCES_NAME
+        try:
+            with Access(self._run, CENTRE) as access:
+                if parameters:
+                    access.write(dict(parameters))
+                held = access.forced()
+                mine = set(_read_paths(memory)) & set(held)
+                if gone := sorted(mine - set(forces)):
+                    access.unforce(gone)
+                if fresh := {path: value for path, value in forces.items() if held.get(path) != value}:
+                    access.force(fresh)
+        except Refused as error:
+            raise start.refused(error) from error
+        except NotRunning as error:
+            log.warning("set-points wait for the host", extra={"reason": str(error)})
+            self._applied = None
+            return
+        if forces or memory.exists():
+            memory.write_text(json.dumps(sorted(forces)), encoding="utf-8")
+
+    # ------------------------------------------------------------ tags
+
+    async def _sample(self) -> None:
+        loop = asyncio.get_running_loop()
+        due = loop.time()
+        while True:
+            due = max(due + self._config.sample_ms / 1000, loop.time())
+            values = await asyncio.to_thread(self._ask)
+            now_ns = self._runtime.now_ns()
+            table = self._runtime.table
+            if values is None:
+                table.fail([point.number for point in self._points], now_ns, Quality.BAD_OUT_OF_SERVICE)
+            else:
+                for point in self._points:
+                    told = telemetry.sample(point, values)
+                    if told.quality < Quality.UNCERTAIN:
+                        table.fail([point.number], now_ns, told.quality)
+                        table.repeat_silent([point.number], now_ns)
+                    else:
+                        table.offer(point.number, now_ns, told.value, told.quality, told.text)
+            await asyncio.sleep(max(0.0, due - loop.time()))
+
+    def _ask(self) -> dict[str, Any] | None:
+        """One sample of everything; None while no host scans."""
+        try:
+            if not self._watchers:
+                for paths in self._groups:
+                    self._watchers.append(watch.Watcher(self._run, paths))
+            values: dict[str, Any] = {}
+            for watcher in self._watchers:
+                values |= watcher.ask(ASK_S).values
+            return values
+        except ScanError:
+            # Another host has another block: begin anew.
+            for watcher in self._watchers:
+                watcher.close()
+            self._watchers.clear()
+            return None
+
+
+def _groups(variables: Sequence[Variable]) -> list[list[str]]:
+    return list(watch.groups(variables))
+
+
+def _read_paths(path: Path) -> list[str]:
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return []
+    return [one for one in found if isinstance(one, str)] if isinstance(found, list) else []
