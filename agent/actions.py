@@ -55,6 +55,17 @@ class Replace:
 
 
 @dataclass(frozen=True, slots=True)
+class Configure:
+    """Give a running instance new live parameters: it goes on running."""
+
+    instance: Wanted
+
+    @property
+    def name(self) -> str:
+        return self.instance.name
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
     """End an instance that the site should no longer run."""
 
@@ -81,4 +92,4 @@ class Wait:
         return f"{self.name}: {self.reason}" + (f", {self.detail}" if self.detail else "")
 
 
-Action = Pull | Connect | Start | Replace | Stop | Remove | Wait
+Action = Pull | Connect | Start | Replace | Configure | Stop | Remove | Wait

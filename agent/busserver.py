@@ -2,13 +2,15 @@
 
 The loop opens and closes sockets; workloads connect to them. A frame is acknowledged after the buffer's synced commit.
 What one workload sends is bounded per connection, per message and per instance: a broken one loses its connection,
-never anybody else's. It refuses frames of streams that were not announced, and never opens a payload.
+never anybody else's. It refuses frames of streams that were not announced, and never opens a payload. Downwards go
+acknowledgements, the word that the run context changed, and inquiries, to whoever said that it hears them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import re
 import socket
@@ -24,11 +26,18 @@ from agent.buffer import Refusal
 from manifests.bus import PROTOCOL, SOCKET_NAME, read_message, write_message
 from manifests.errors import DocumentError, MachineError
 from manifests.messages import (
+    CONFIGURE,
+    INQUIRE,
+    MAX_MEASURES,
     Ack,
+    Answer,
+    Configure,
+    Enough,
     Frame,
     FrameKind,
     Heartbeat,
     Hello,
+    Inquire,
     Message,
     Publish,
     Refused,
@@ -51,6 +60,7 @@ MAX_REASON = 500  # characters; nothing else bounds it, and gaps are never dropp
 # What a heartbeat may weigh in every report of the node, whose size is bounded as a whole.
 MAX_DEVICES = 500
 MAX_DETAIL = 500
+_MEASURE = re.compile(r"^[a-z][a-z0-9_]{0,62}$")
 _INCARNATION = re.compile(r"^[^\x00-\x1f\x7f]{1,64}$")
 _STREAM_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
 
@@ -81,6 +91,7 @@ class _Connection:
     writer: asyncio.StreamWriter
     incarnation: str = ""
     streams: frozenset[str] = frozenset()
+    hears: frozenset[str] = frozenset()
     pending_frames: int = 0
     pending_bytes: int = 0
     superseded: bool = False
@@ -88,7 +99,11 @@ class _Connection:
 
 
 class BusServer:
-    """All sockets of a node. ``heard`` is called after each heartbeat whose words differ from the last."""
+    """All sockets of a node. ``heard`` is called after each heartbeat whose words differ from the last.
+
+    ``answered(instance, answer)`` takes what a workload answers; ``silenced(instance)`` says that it answers no more.
+    Both must not block.
+    """
 
     def __init__(
         self, taker: Taker, marks: Marks, *, clock_ns: Callable[[], int] = time.monotonic_ns, heard: Callable[[], None]
@@ -102,6 +117,8 @@ class BusServer:
         self._voices: dict[str, Voice] = {}
         self._jobs: set[asyncio.Task[None]] = set()
         self.rejected: dict[str, int] = {}
+        self.answered: Callable[[str, Answer], None] = lambda _instance, _answer: None
+        self.silenced: Callable[[str], None] = lambda _instance: None
 
     async def open(self, instance: str, run_folder: Path) -> None:
         """Listen for one instance. Harmless when open. Raises MachineError when the socket cannot be made."""
@@ -146,6 +163,28 @@ class BusServer:
         if instance in self._voices:
             self._voices[instance] = Voice()
 
+    def configure(self, instance: str, generation: int, revision: int) -> None:
+        """Its context was rewritten. Whoever is not connected reads it when it is."""
+        self._tell(instance, CONFIGURE, Configure(generation=generation, revision=revision))
+
+    def inquire(self, instance: str, inquire: Inquire) -> str:
+        """Hand an inquiry over; why that cannot be, or an empty text."""
+        if instance not in self._servers:
+            return "no such instance runs on this node"
+        if not self._connections.get(instance):
+            return "the instance is not connected to its agent now"
+        return "" if self._tell(instance, INQUIRE, inquire) else "this release answers no inquiries"
+
+    def enough(self, instance: str, inquiry: str) -> None:
+        self._tell(instance, INQUIRE, Enough(id=inquiry))
+
+    def _tell(self, instance: str, word: str, message: Message) -> bool:
+        """To its newest connection, if it hears such."""
+        hearing = [one for one in self._connections.get(instance, []) if word in one.hears and not one.superseded]
+        if hearing:
+            self._send(hearing[-1], message)
+        return bool(hearing)
+
     def opened(self) -> frozenset[str]:
         return frozenset(self._servers)
 
@@ -178,6 +217,8 @@ class BusServer:
         finally:
             if connection in connections:
                 connections.remove(connection)
+            if INQUIRE in connection.hears and not any(INQUIRE in one.hears for one in connections):
+                self.silenced(instance)
             writer.transport.abort() if connection.pending_frames else writer.close()
 
     async def _converse(self, instance: str, connection: _Connection, reader: asyncio.StreamReader) -> None:
@@ -201,12 +242,15 @@ class BusServer:
             for mark in marks
         )
         self._send(connection, Welcome(protocol=PROTOCOL, marks=bare))
+        connection.hears = frozenset(hello.hears)  # not before: the first word it hears is the welcome
         while (message := await read_message(reader, Upward)) is not None and not connection.superseded:
             match message:
                 case Publish(frame=frame):
                     await self._publish(instance, connection, frame)
                 case Heartbeat():
                     self._hear(instance, connection, message)
+                case Answer():
+                    self.answered(instance, message)
                 case Hello():
                     self._reject(instance, "said hello twice")
                     return
@@ -339,6 +383,11 @@ def _bounded(heartbeat: Heartbeat) -> Heartbeat:
         detail=heartbeat.detail[:MAX_DETAIL],
         devices=devices,
         streams=heartbeat.streams[:MAX_STREAMS],
+        measures={
+            name: value
+            for name, value in list(heartbeat.measures.items())[:MAX_MEASURES]
+            if _MEASURE.fullmatch(name) and math.isfinite(value)
+        },
     )
 
 

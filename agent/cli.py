@@ -17,6 +17,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -26,13 +27,24 @@ from typing import TYPE_CHECKING, Any
 
 from agent.config import DEFAULT_STATE, FILE_NAME, AgentConfig, load_config, write_minimal
 from manifests.errors import MachineError, SluiceError, TrustError
-from manifests.messages import IngestReply, IngestRequest, ReportReply, StatusReport, TrustStatus
+from manifests.messages import (
+    AnswersReply,
+    AnswersRequest,
+    IngestReply,
+    IngestRequest,
+    InquiriesReply,
+    InquiriesRequest,
+    ReportReply,
+    StatusReport,
+    TrustStatus,
+)
 from manifests.model import Blob, DesiredState
 
 if TYPE_CHECKING:
     from agent.blobs import BlobStore
     from agent.client import OrchestratorClient
     from agent.identity import Identity
+    from agent.placement import ControlNode
     from agent.runtimes.base import Runtime
     from agent.verify import TrustStore
 
@@ -193,6 +205,7 @@ async def _serve(config: AgentConfig, identity: Identity) -> None:
     from agent.committer import Committer
     from agent.events import EventLog
     from agent.execute import Executor
+    from agent.inquiries import Inquiries
     from agent.ledger import Ledger
     from agent.loop import Loop
     from agent.parts import Parts, Timing
@@ -221,6 +234,8 @@ async def _serve(config: AgentConfig, identity: Identity) -> None:
 
     runtime = _runtime(config, identity)
     bus = BusServer(committer, marks, heard=lambda: loop.heard())
+    inquiries = Inquiries(bus, _InquiryLine(client), clock_s=time.monotonic)
+    bus.answered, bus.silenced = inquiries.answered, inquiries.silenced
     blobs = _BoundBlobs(BlobStore(state / "blobs"), client)
     uplink = Uplink(committer, ingest)
     committer.fresh = uplink.wake
@@ -240,10 +255,12 @@ async def _serve(config: AgentConfig, identity: Identity) -> None:
             events=EventLog(state),
             ledger=Ledger(state, _enrolment(identity)),
             in_thread=in_thread,
+            inquiries=inquiries,
         ),
         node=identity.node,
         version=_version(),
         timing=Timing(poll_s=config.poll_s, sync_wait_s=config.sync_wait_s, report_s=config.report_s),
+        control=_control(config),
     )
     status = StatusServer(state, loop.document)
     ended = asyncio.Event()
@@ -291,6 +308,13 @@ def _settle_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
+def _control(config: AgentConfig) -> ControlNode:
+    from agent.placement import ControlNode
+
+    said = config.control
+    return ControlNode(said.cores, said.realtime, said.max_instances)
+
+
 def _runtime(config: AgentConfig, identity: Identity) -> Runtime:
     """The configured runtime. ``auto`` is decided once per state folder, by whether the machine has an engine: an
     engine that is slow to start must not make the node run everything a second time as processes."""
@@ -310,7 +334,8 @@ def _runtime(config: AgentConfig, identity: Identity) -> Runtime:
         from agent.runtimes.docker_engine import DockerRuntime
 
         networks = {name: segment.network for name, segment in config.segments.items()}
-        return DockerRuntime(state, site=identity.site, node=identity.node, networks=networks)
+        control = _control(config)
+        return DockerRuntime(state, site=identity.site, node=identity.node, networks=networks, control=control)
     from agent.runtimes.process import ProcessRuntime
 
     return ProcessRuntime(state)
@@ -342,6 +367,20 @@ class _BoundTrust:
 
     def status(self) -> TrustStatus:
         return self._store.status()
+
+
+class _InquiryLine:
+    """Two threads of its own: one waits for questions, one carries answers, and neither holds up the others' work."""
+
+    def __init__(self, client: OrchestratorClient) -> None:
+        self._client = client
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="inquiries")
+
+    async def ask(self, request: InquiriesRequest) -> InquiriesReply:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._client.inquiries, request)
+
+    async def answer(self, request: AnswersRequest) -> AnswersReply:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._client.answers, request)
 
 
 class _BoundBlobs:

@@ -39,10 +39,14 @@ from manifests.messages import (
     MAX_ENROL_BYTES,
     MAX_SYNC_BYTES,
     MEDIA_TYPE,
+    AnswersReply,
+    AnswersRequest,
     EnrolReply,
     EnrolRequest,
     IngestReply,
     IngestRequest,
+    InquiriesReply,
+    InquiriesRequest,
     Message,
     RenewReply,
     RenewRequest,
@@ -59,6 +63,7 @@ CONNECT_S = 10.0
 SLOWEST_BYTES_S = 2_000
 BLOB_GAP_S = 30.0  # silence inside a blob; its minimum rate is the blob store's business
 MAX_REPLY_BYTES = 256 << 10  # replies to report, ingest and renew are far smaller
+MAX_INQUIRIES_BYTES = 2 << 20
 _CHUNK = 256 << 10
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 _RANGE = re.compile(r"bytes (\d{1,15})-(\d{1,15})/(\d{1,15}|\*)")
@@ -427,6 +432,16 @@ class OrchestratorClient:
 
     def ingest(self, request: IngestRequest) -> IngestReply:
         return self._channel.post("/ingest", request, IngestReply, deadline_s=ingest_deadline_s(request))
+
+    def inquiries(self, request: InquiriesRequest, deadline_s: float = DEADLINE_S) -> InquiriesReply:
+        """What people ask of this node; held by the server for up to ``request.wait_s``."""
+        deadline_s += request.wait_s
+        return self._channel.post(
+            "/inquiries", request, InquiriesReply, deadline_s=deadline_s, max_bytes=MAX_INQUIRIES_BYTES
+        )
+
+    def answers(self, request: AnswersRequest, deadline_s: float = DEADLINE_S) -> AnswersReply:
+        return self._channel.post("/answers", request, AnswersReply, deadline_s=deadline_s)
 
     def renew(self, request: RenewRequest, deadline_s: float = DEADLINE_S) -> RenewReply:
         return self._channel.post("/renew", request, RenewReply, deadline_s=deadline_s)

@@ -36,6 +36,18 @@ class BufferConfig(_Part, frozen=True):
     cap_mb: Annotated[int, Meta(ge=1, le=1 << 20)] = 512
 
 
+class ControlConfig(_Part, frozen=True):
+    """What this machine can honour of class control; without it, nothing of that class is placed here.
+
+    ``cores``: processors kept for scans (see ``lscpu -e``). ``realtime``: workloads may run at real-time priority.
+    ``max_instances``: at once; 0 means one per core.
+    """
+
+    cores: tuple[Annotated[int, Meta(ge=0, le=1023)], ...] = ()
+    realtime: bool = False
+    max_instances: Annotated[int, Meta(ge=0, le=1024)] = 0
+
+
 class AgentConfig(_Part, frozen=True):
     """All local settings. ``url`` overrides the orchestrator's address of the enrolment.
 
@@ -48,6 +60,7 @@ class AgentConfig(_Part, frozen=True):
     segments: Mapping[str, SegmentConfig] = {}
     hosts: Mapping[str, str] = {}
     buffer: BufferConfig = BufferConfig()
+    control: ControlConfig = ControlConfig()
     poll_s: Annotated[float, Meta(ge=0.2, le=300)] = 2.0
     sync_wait_s: Annotated[float, Meta(ge=0, le=300)] = 60.0
     report_s: Annotated[float, Meta(ge=1, le=3600)] = 30.0

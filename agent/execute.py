@@ -6,17 +6,17 @@ The loop calls it. A failure is raised, never swallowed; every action may be per
 from __future__ import annotations
 
 import shutil
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
 
-from agent.actions import Action, Connect, Pull, Remove, Replace, Start, Stop, Wait
+from agent.actions import Action, Configure, Connect, Pull, Remove, Replace, Start, Stop, Wait
 from agent.folders import disk_errors
 from agent.ledger import write_atomic
-from agent.runtimes.base import Runtime, Wanted
-from manifests.model import CONTEXT_NAME, Artifact, Blob, RunContext
+from agent.runtimes.base import Runtime, Wanted, told_digest
+from manifests.model import CONTEXT_NAME, Artifact, Blob, RunContext, WorkloadClass
 
 
 class Blobs(Protocol):
@@ -37,6 +37,8 @@ class Bus(Protocol):
     async def close(self, instance: str) -> None: ...
 
     def forget_voice(self, instance: str) -> None: ...
+
+    def configure(self, instance: str, generation: int, revision: int) -> None: ...
 
 
 class InThread(Protocol):
@@ -74,6 +76,7 @@ class Executor:
         self._hosts = hosts
         self._in_thread = in_thread
         self.neighbours: Collection[str] = ()
+        self._digests: dict[str, tuple[object, str]] = {}  # instance -> what its file looked like, and its digest
 
     def run_folder(self, instance: str) -> Path:
         return self._run_root / instance
@@ -92,6 +95,12 @@ class Executor:
                 await self._in_thread(self._runtime.stop, instance.name)
                 await self._in_thread(self._runtime.remove, instance.name)
                 await self._start(instance)
+            case Configure(instance=instance):
+                # The core it was given stands in the file already: only a new start chooses another.
+                before = await self._in_thread(self.read_context, instance.name)
+                core = before.core if before else None
+                await self._in_thread(self._write_context, instance, self.run_folder(instance.name), core)
+                self._bus.configure(instance.name, instance.facts.generation, instance.facts.revision)
             case Stop(name=name):
                 await self._in_thread(self._runtime.stop, name)
             case Remove(name=name):
@@ -103,13 +112,40 @@ class Executor:
 
     async def _start(self, instance: Wanted) -> None:
         folder = self.run_folder(instance.name)
-        await self._in_thread(self._write_context, instance, folder)
+        await self._in_thread(self._write_context, instance, folder, instance.core)
         await self._bus.open(instance.name, folder)
         self._bus.forget_voice(instance.name)
         await self._in_thread(self._runtime.start, instance, folder)
 
-    def _write_context(self, instance: Wanted, folder: Path) -> None:
-        facts = instance.facts
+    def read_context(self, instance: str) -> RunContext | None:
+        """The context file of an instance as it lies there; None when it cannot be read: then it is written again."""
+        try:
+            return msgspec.json.decode((self.run_folder(instance) / CONTEXT_NAME).read_bytes(), type=RunContext)
+        except (OSError, ValueError):  # ValueError: msgspec's errors and UnicodeDecodeError
+            return None
+
+    def told(self, instances: Iterable[str]) -> dict[str, str]:
+        """``told_digest`` of each instance's context file; empty text for one that cannot be read."""
+        return {name: self._told(name) for name in instances}
+
+    def _told(self, instance: str) -> str:
+        """Every round asks, so a file that did not change is not read again: it is only ever replaced."""
+        try:
+            stat = (self.run_folder(instance) / CONTEXT_NAME).stat()
+        except OSError:
+            return ""
+        look = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
+        known = self._digests.get(instance)
+        if known is None or known[0] != look:
+            found = self.read_context(instance)
+            digest = told_digest(found.enterprise, found.time_zone, found.config) if found else ""
+            known = self._digests[instance] = (look, digest)
+        return known[1]
+
+    def _write_context(self, instance: Wanted, folder: Path, core: int | None) -> None:
+        facts, release = instance.facts, instance.release
+        of_control = release.workload_class is WorkloadClass.CONTROL
+        folders = self._runtime.folders(instance, folder) if of_control else None
         hosts = dict(self._hosts)
         if self._runtime.platform == "process":
             hosts = dict.fromkeys(self.neighbours, "127.0.0.1") | hosts
@@ -124,6 +160,12 @@ class Executor:
             time_zone=facts.time_zone,
             config=instance.config,
             hosts=hosts,
+            revision=facts.revision,
+            writes=release.writes,
+            control=release.control,
+            core=core,
+            shared=folders.shared if folders else "",
+            kept=folders.kept if folders else "",
         )
         with disk_errors("cannot make the run folder", folder):
             folder.mkdir(parents=True, exist_ok=True)

@@ -19,13 +19,14 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from agent.actions import Action, Connect, Pull, Remove, Replace, Start, Stop, Wait
+from agent.actions import Action, Configure, Connect, Pull, Remove, Replace, Start, Stop, Wait
 from agent.buffer import Buffer
 from agent.execute import fetch_missing
 from agent.ledger import LedgerPage
 from agent.parts import Memory, Parts, Timing
-from agent.plan import after_failure, after_look, plan
-from agent.runtimes.base import Attempts, Observed, ObservedInstance, Phase, wanted
+from agent.placement import ControlNode
+from agent.plan import NO_CONTROL, NOT_PLACEABLE, after_failure, after_look, plan
+from agent.runtimes.base import Attempts, Observed, ObservedInstance, Phase, Wanted, wanted
 from agent.status import judge
 from manifests.errors import MachineError, SluiceError, TrustError, UnreachableError
 from manifests.messages import (
@@ -50,6 +51,7 @@ _REASONS: Mapping[type[Action], str] = {
     Connect: "Network",
     Start: "StartFailed",
     Replace: "StartFailed",
+    Configure: "ConfigureFailed",
     Stop: "StopFailed",
     Remove: "RemoveFailed",
 }
@@ -67,6 +69,7 @@ class Loop:
         node: str,
         version: str,
         timing: Timing,
+        control: ControlNode = NO_CONTROL,
         wall_ns: Callable[[], int] = time.time_ns,
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
         jitter: Callable[[], float] = random.random,
@@ -75,6 +78,7 @@ class Loop:
         self._node = node
         self._version = version
         self._timing = timing
+        self._control = control
         self._wall_ns = wall_ns
         self._monotonic_ns = monotonic_ns
         self._jitter = jitter
@@ -93,15 +97,18 @@ class Loop:
     async def run(self) -> None:
         """Boot from what is on disk, then everything at once until cancelled."""
         await self.boot()
+        work: dict[str, Callable[[], Awaitable[None]]] = {
+            "rounds": self._rounds,
+            "sync": self._sync,
+            "reports": self._reports,
+            "uplink": self._parts.uplink.run,
+            "upkeep": self._upkeep,
+            "renewals": self._renewals,
+        }
+        if self._parts.inquiries is not None:
+            work["inquiries"] = self._parts.inquiries.run
         async with asyncio.TaskGroup() as jobs:
-            for name, job in (
-                ("rounds", self._rounds),
-                ("sync", self._sync),
-                ("reports", self._reports),
-                ("uplink", self._parts.uplink.run),
-                ("upkeep", self._upkeep),
-                ("renewals", self._renewals),
-            ):
+            for name, job in work.items():
                 jobs.create_task(self._for_ever(name, job), name=name)
 
     async def _for_ever(self, name: str, job: Callable[[], Awaitable[None]]) -> None:
@@ -130,8 +137,8 @@ class Loop:
             self._event(Severity.SECURITY, "trust-damaged", "agent", text)
         elif desired is not None and page.desired is not None and _older(desired, page.desired):
             text = (
-                f"the instructions on disk are generation {desired.facts.generation}, but "
-                f"{page.desired.facts.generation} was in force: an old copy was put back; running from the ledger"
+                f"the instructions on disk are {_number(desired)}, but {_number(page.desired)} was in force: "
+                "an old copy was put back; running from the ledger"
             )
             desired = page.desired
             self.memory.restage = True
@@ -163,7 +170,7 @@ class Loop:
         self._parts.executor.neighbours = [instance.name for instance in memory.wanted if instance.release.provides]
         for instance in memory.wanted:
             old = before.get(instance.name)
-            if old and (old.release_digest, old.config_digest) != (instance.release_digest, instance.config_digest):
+            if old and _digests(old) != _digests(instance):
                 known = memory.attempts.get(instance.name, Attempts())
                 # What is new gets its own chance: the old one's failures say nothing about it.
                 memory.attempts[instance.name] = replace(known, failures=0, reason="", detail="")
@@ -186,6 +193,8 @@ class Loop:
         memory = self.memory
         try:
             observed = await self._parts.in_thread(self._parts.runtime.observe, self._artifacts())
+            told = await self._parts.in_thread(self._parts.executor.told, list(observed.instances))
+            observed = replace(observed, told=told)
         except MachineError as error:
             self._engine_is(str(error))
             return False
@@ -195,7 +204,9 @@ class Loop:
         await self._tell_ends(ended)
         for name in observed.instances:
             await self._open_bus(name)
-        actions = plan(memory.wanted, memory.observed, now_ns)
+        actions = plan(memory.wanted, memory.observed, now_ns, self._control)
+        waits = [action for action in actions if isinstance(action, Wait)]
+        memory.unplaceable = {wait.name: wait.detail for wait in waits if wait.reason == NOT_PLACEABLE}
         self._refresh_statuses()
         self._say_waiting(actions)
         steps = [action for action in actions if not isinstance(action, Wait)]
@@ -239,6 +250,7 @@ class Loop:
 
     async def _perform(self, action: Action) -> bool:
         memory = self.memory
+        began_ns = self._monotonic_ns()
         try:
             await self._parts.executor.perform(action)
         except SluiceError as error:
@@ -260,12 +272,25 @@ class Loop:
             case Start(instance=instance):
                 self._event(Severity.INFO, "instance-started", action.name, f"version {instance.release.version}")
             case Replace(instance=instance):
-                self._event(Severity.INFO, "instance-replaced", action.name, f"by version {instance.release.version}")
+                self._tell_replaced(instance, (self._monotonic_ns() - began_ns) / 1e6)
+            case Configure(instance=instance):
+                facts = instance.facts
+                text = f"parameters of generation {facts.generation} revision {facts.revision}, without a restart"
+                self._event(Severity.INFO, "instance-configured", action.name, text)
             case Remove():
                 self._event(Severity.INFO, "instance-removed", action.name, "no longer wanted")
             case _:
                 _log.info("done", extra={"action": type(action).__name__, "instance": action.name})
         return True
+
+    def _tell_replaced(self, instance: Wanted, stopped_ms: float) -> None:
+        """Outputs of class control stand meanwhile: how long is said, beside what the release allows."""
+        text, severity = f"by version {instance.release.version}", Severity.INFO
+        control = instance.release.control
+        if control is not None:
+            text += f"; it stood for {stopped_ms:.0f} ms, of {control.max_stop_ms:g} ms at most"
+            severity = Severity.WARNING if stopped_ms > control.max_stop_ms else severity
+        self._event(severity, "instance-replaced", instance.name, text)
 
     async def _open_bus(self, name: str) -> None:
         try:
@@ -348,15 +373,13 @@ class Loop:
                 if instance.artifact is not None and instance.root not in self.memory.observed.prepared:
                     await self._parts.in_thread(fetch_missing, self._parts.blobs, instance.artifact)
         except SluiceError as error:
-            self.memory.adoption_fault = f"generation {candidate.facts.generation} is not complete yet: {error}"
+            self.memory.adoption_fault = f"{_number(candidate)} is not complete yet: {error}"
             raise
         await self._parts.in_thread(self._parts.trust.activate, candidate)
         await self._keep(candidate)
         self.memory.adoption_fault, self.memory.restage = "", False
         self._want(candidate)
-        self._event(
-            Severity.INFO, "instructions-adopted", "agent", f"generation {candidate.facts.generation} is in force"
-        )
+        self._event(Severity.INFO, "instructions-adopted", "agent", f"{_number(candidate)} is in force")
         self._kick.set()
 
     # ------------------------------------------------------------ telling
@@ -386,6 +409,7 @@ class Loop:
                 self._parts.bus.voice(name),
                 memory.attempts.get(name, Attempts()),
                 instructed=memory.wanted is not None,
+                unplaceable=memory.unplaceable.get(name, ""),
                 now_ns=now_ns,
                 wall_ns=wall_ns,
             )
@@ -487,6 +511,7 @@ class Loop:
             "agentVersion": self._version,
             "runtime": parts.runtime.description,
             "generation": memory.desired.facts.generation if memory.desired else None,
+            "revision": memory.desired.facts.revision if memory.desired else None,
             "trust": parts.trust.status(),
             "instances": list(memory.statuses.values()),
             "buffer": memory.buffer,
@@ -570,5 +595,14 @@ class Loop:
         return datetime.fromtimestamp(self._wall_ns() / 1e9, UTC)
 
 
+def _digests(instance: Wanted) -> tuple[str, str, str]:
+    return (instance.release_digest, instance.config_digest, instance.told_digest)
+
+
+def _number(desired: DesiredState) -> str:
+    generation, revision = desired.facts.order
+    return f"generation {generation}" + (f" revision {revision}" if revision else "")
+
+
 def _older(one: DesiredState, other: DesiredState) -> bool:
-    return one.facts.site == other.facts.site and one.facts.generation < other.facts.generation
+    return one.facts.site == other.facts.site and one.facts.order < other.facts.order

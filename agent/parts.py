@@ -13,6 +13,7 @@ from agent.busserver import BusServer
 from agent.committer import Committer
 from agent.events import EventLog
 from agent.execute import Blobs, Executor, InThread
+from agent.inquiries import Inquiries
 from agent.ledger import Ledger
 from agent.runtimes.base import Attempts, Observed, Runtime, Wanted
 from agent.uplink import Uplink
@@ -68,6 +69,7 @@ class Parts:
     events: EventLog
     ledger: Ledger
     in_thread: InThread
+    inquiries: Inquiries | None = None  # None: nobody may ask
 
 
 @dataclass(slots=True)
@@ -80,6 +82,7 @@ class Memory:
     attempts: dict[str, Attempts] = field(default_factory=dict)
     statuses: dict[str, InstanceStatus] = field(default_factory=dict)
     waiting: tuple[str, ...] = ()
+    unplaceable: dict[str, str] = field(default_factory=dict)  # instance -> what this node cannot honour
     engine_fault: str = ""
     adoption_fault: str = ""
     restage: bool = False  # what runs is not what the signed files on disk say: the next verified state is activated

@@ -1,8 +1,9 @@
 """Decides the next round of actions that bring a node closer to its desired state. Pure: ``now_ns`` is an argument.
 
 The loop calls it. Per instance one round holds one step, so a step that failed is never followed by one that relied
-on it. What it refuses to do: stop anything for another reason than a desired state that no longer names it, or
-restart an instance whose release digest and configuration are unchanged.
+on it. What it refuses to do: stop anything for another reason than a desired state that no longer names it, restart an
+instance whose release digest and configuration are unchanged (live parameters aside), or start or replace what this
+node cannot honour.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from agent.actions import Action, Connect, Pull, Remove, Replace, Start, Stop, Wait
+from agent.actions import Action, Configure, Connect, Pull, Remove, Replace, Start, Stop, Wait
+from agent.placement import ControlNode, Place, place
 from agent.runtimes.base import Attempts, Observed, ObservedInstance, Phase, Wanted
 
 _SECOND = 1_000_000_000
@@ -18,10 +20,17 @@ FIRST_DELAY_NS = 1 * _SECOND
 LONGEST_DELAY_NS = 60 * _SECOND
 CRASH_LOOP_AFTER = 3  # failures in a row: one is chance, two may be the same cause, three is a loop
 STABLE_NS = 60 * _SECOND  # running this long ends a row of failures
+NOT_PLACEABLE = "NotPlaceable"
+NO_CONTROL = ControlNode()
 
 
-def plan(desired: Sequence[Wanted] | None, observed: Observed, now_ns: int) -> list[Action]:
-    """One round; ``[]`` means converged. ``desired`` is None while nothing verified is known: then nothing changes."""
+def plan(
+    desired: Sequence[Wanted] | None, observed: Observed, now_ns: int, node: ControlNode = NO_CONTROL
+) -> list[Action]:
+    """One round; ``[]`` means converged. ``desired`` is None while nothing verified is known: then nothing changes.
+
+    ``node``: what this machine offers to class control, from its own configuration.
+    """
     if desired is None:
         return [Wait("node", "NoDesiredState", "no verified instructions have arrived yet")]
     actions: list[Action] = []
@@ -31,8 +40,9 @@ def plan(desired: Sequence[Wanted] | None, observed: Observed, now_ns: int) -> l
             actions.append(Remove(name) if found.phase is Phase.EXITED else Stop(name))
     pulling: set[str] = set()
     connecting: set[str] = set()
+    places = place(desired, observed.instances, node)
     for instance in sorted(desired, key=lambda wanted: wanted.name):
-        step = _step(instance, observed, now_ns)
+        step = _step(instance, observed, places[instance.name], now_ns)
         if isinstance(step, Pull):
             if step.artifact.root.digest in pulling:
                 step = Wait(instance.name, "Pulling", "another instance needs the same artifact")
@@ -48,7 +58,7 @@ def plan(desired: Sequence[Wanted] | None, observed: Observed, now_ns: int) -> l
     return actions
 
 
-def _step(instance: Wanted, observed: Observed, now_ns: int) -> Action | None:
+def _step(instance: Wanted, observed: Observed, where: Place, now_ns: int) -> Action | None:
     found = observed.instances.get(instance.name)
     attempts = observed.attempts.get(instance.name, Attempts())
     unchanged = (
@@ -57,14 +67,17 @@ def _step(instance: Wanted, observed: Observed, now_ns: int) -> Action | None:
         and found.config_digest == instance.config_digest
     )
     if unchanged and found is not None and found.phase is not Phase.EXITED:
-        return None
+        return _configured(instance, observed, attempts, now_ns)
     if instance.artifact is None:
         platforms = ", ".join(artifact.platform for artifact in instance.release.artifacts) or "none"
         return Wait(instance.name, "NoArtifact", f"the release has artifacts for: {platforms}")
+    if where.refusal:
+        return Wait(instance.name, NOT_PLACEABLE, where.refusal)
+    instance = replace(instance, core=where.core) if where.core is not None else instance
     ready_ns = attempts.last_ns + delay_ns(attempts.failures)
     if attempts.failures and now_ns < ready_ns:
         return Wait(instance.name, attempts.reason or "BackOff", attempts.detail, ready_ns)
-    if instance.root not in observed.prepared:
+    if instance.artifact is not None and instance.root not in observed.prepared:
         return Pull(instance.name, instance.artifact)
     if observed.segments is not None:
         missing = [segment for segment in instance.segments if segment not in observed.segments]
@@ -73,6 +86,16 @@ def _step(instance: Wanted, observed: Observed, now_ns: int) -> Action | None:
     if found is None or unchanged:
         return Start(instance)
     return Replace(instance, found.release_digest, found.config_digest)
+
+
+def _configured(instance: Wanted, observed: Observed, attempts: Attempts, now_ns: int) -> Action | None:
+    """A running instance whose context file says other live parameters than are wanted is given these."""
+    told = observed.told.get(instance.name)
+    if told is None or told == instance.told_digest:
+        return None
+    if attempts.failures and now_ns < attempts.last_ns + delay_ns(attempts.failures):
+        return None
+    return Configure(instance)
 
 
 def delay_ns(failures: int) -> int:

@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from agent.busserver import Voice
-from agent.plan import is_crash_loop
+from agent.plan import NOT_PLACEABLE, is_crash_loop
 from agent.runtimes.base import Attempts, ObservedInstance, Phase, Wanted
 from manifests.errors import InternalError, MachineError
 from manifests.messages import InstanceStatus, State
@@ -80,9 +80,11 @@ def look(
     now_ns: int,
     *,
     instructed: bool = True,
+    unplaceable: str = "",
 ) -> tuple[Seen, State | None, str, str]:
     """What is seen, the state it says of itself (if it speaks), the second word, and details. ``now_ns`` monotonic.
 
+    ``unplaceable``: what this node cannot honour, of an instance that waits for that.
     ``instructed``: some desired state is known; without one, what runs is neither wanted nor unwanted.
     """
     if wanted is None and not instructed and found is not None:
@@ -96,12 +98,16 @@ def look(
     if found is None or not runs:
         if wanted.artifact is None:
             return Seen.BLOCKED, None, "NoArtifact", "the release has no artifact for this platform"
+        if unplaceable:
+            return Seen.BLOCKED, None, NOT_PLACEABLE, unplaceable
         if attempts.failures:
             return Seen.TRYING_AGAIN, None, attempts.reason, attempts.detail
         return Seen.ABSENT, None, "Planned", ""
     health = wanted.release.health
     old = (found.release_digest, found.config_digest) != (wanted.release_digest, wanted.config_digest)
-    note = f"still runs {found.version}: {attempts.reason} {attempts.detail}".rstrip() if old else ""
+    note = f"still runs {found.version}: {attempts.reason} {attempts.detail}".rstrip() if old else found.note
+    if old and unplaceable:
+        return Seen.TRYING_AGAIN, None, NOT_PLACEABLE, f"still runs {found.version}: {unplaceable}"
     if old and attempts.failures:
         return Seen.TRYING_AGAIN, None, attempts.reason, note
     if not health.heartbeat:
@@ -129,11 +135,14 @@ def judge(
     attempts: Attempts,
     *,
     instructed: bool = True,
+    unplaceable: str = "",
     now_ns: int,
     wall_ns: int,
 ) -> InstanceStatus:
     """The status of one instance. ``since_ns`` moves only when one of the two words does."""
-    seen, own, reason, detail = look(wanted, found, voice, attempts, now_ns, instructed=instructed)
+    seen, own, reason, detail = look(
+        wanted, found, voice, attempts, now_ns, instructed=instructed, unplaceable=unplaceable
+    )
     state = next_state(before.state if before else State.PENDING, seen)
     if own is not None and own not in (State.REMOVED, State.STOPPING):
         state = own
@@ -160,6 +169,7 @@ def judge(
         restarts=found.restarts if found else 0,
         devices=said.devices if said else (),
         streams=said.streams if said else (),
+        measures=said.measures if said else {},
     )
 
 

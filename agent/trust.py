@@ -171,12 +171,23 @@ def _misplaced(path: str, release: WorkloadRelease) -> Refusal | None:
 
 
 def _backwards(state: DesiredState, last: DesiredState) -> Refusal | None:
-    new, old = state.facts.generation, last.facts.generation
+    new, old = state.facts.order, last.facts.order
     if new < old:
-        return Refusal("rollback", f"generation {new} is older than {old}, which was accepted before", "x-sluice")
+        what = f"{_number(new)} is older than {_number(old, new)}, which was accepted before"
+        return Refusal("rollback", what, "x-sluice")
     if new == old and state != last:
-        return Refusal("rollback", f"generation {new} was accepted before with other content", "x-sluice")
+        return Refusal("rollback", f"{_number(new)} was accepted before with other content", "x-sluice")
     return None
+
+
+def _number(order: tuple[int, int], beside: tuple[int, int] | None = None) -> str:
+    """The revision is said only where it matters."""
+    generation, revision = order
+    if beside is not None and beside[0] != generation:
+        return str(generation)
+    if beside is None and not revision:
+        return f"generation {generation}"
+    return f"generation {generation} revision {revision}"
 
 
 def _lowered(state: DesiredState, last: DesiredState | None) -> tuple[str, ...]:

@@ -138,7 +138,7 @@ class TrustStore:
             if verified is None or verified.state != candidate:
                 raise InternalError("only the state that was accepted last can be activated")
             self._write(self._activated, verified.kept)
-            self._status = replace(self._status, adopted_generation=candidate.facts.generation)
+            self._in_force(candidate)
             self._adopted = None  # from here on the metadata on disk says it
 
     def last_good(self, now: datetime) -> DesiredState | None:
@@ -161,7 +161,7 @@ class TrustStore:
                     continue
                 found = found or verified.state
                 if place == self._activated:
-                    self._status = replace(self._status, adopted_generation=verified.state.facts.generation)
+                    self._in_force(verified.state)
                 self._adopt_versions(verified, None)
         return found
 
@@ -174,7 +174,7 @@ class TrustStore:
     def _newest(self, held: _Verified | None) -> DesiredState | None:
         """The newest state this node is known to have accepted."""
         known = [state for state in (held.state if held is not None else None, self._adopted) if state is not None]
-        return max(known, key=lambda state: state.facts.generation, default=None)
+        return max(known, key=lambda state: state.facts.order, default=None)
 
     def status(self) -> TrustStatus:
         return self._status
@@ -382,6 +382,10 @@ class TrustStore:
 
     def _refused(self, error: TrustError, now: datetime) -> None:
         self._status = replace(self._status, refusal=error.kind, refusal_detail=str(error)[:500], refusal_ns=_ns(now))
+
+    def _in_force(self, state: DesiredState) -> None:
+        generation, revision = state.facts.order
+        self._status = replace(self._status, adopted_generation=generation, adopted_revision=revision)
 
     def _adopt_versions(self, verified: _Verified, now: datetime | None) -> None:
         changed: dict[str, Any] = {

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from manifests.configuration import without_live
 from manifests.model import Artifact, PlacedInstance, SiteFacts, WorkloadRelease
 
 
@@ -27,7 +28,10 @@ class Phase(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class ObservedInstance:
-    """One instance as found, running or not; times in ns since the epoch, 0 = unknown."""
+    """One instance as found, running or not; times in ns since the epoch, 0 = unknown.
+
+    ``core``: the processor it was given, of class control only. ``note``: what it could not be given, in words.
+    """
 
     name: str
     phase: Phase
@@ -41,6 +45,8 @@ class ObservedInstance:
     exit_code: int | None = None
     restarts: int = 0
     detail: str = ""
+    core: int | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,18 +70,24 @@ class Attempts:
 class Observed:
     """Everything a plan looks at. ``prepared`` holds root digests of artifacts the runtime can start at once.
 
-    ``segments`` are the networks that exist; None: this runtime has no networks of its own.
+    ``segments`` are the networks that exist; None: this runtime has no networks of its own. ``told`` is the digest of
+    what lies in each instance's context file (``told_digest``): the loop adds it, no runtime knows it.
     """
 
     instances: Mapping[str, ObservedInstance] = field(default_factory=dict)
     prepared: frozenset[str] = frozenset()
     segments: frozenset[str] | None = frozenset()
     attempts: Mapping[str, Attempts] = field(default_factory=dict)
+    told: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """One instance this node must run. ``artifact`` is None when the release has none for this platform."""
+    """One instance this node must run. ``artifact`` is None when the release has none for this platform.
+
+    ``config_digest`` covers what a change of needs a new start for; ``told_digest`` the live parameters as well.
+    ``core``: the processor the plan gave it, of class control only.
+    """
 
     name: str
     release: WorkloadRelease
@@ -85,6 +97,8 @@ class Wanted:
     config: Mapping[str, object]
     artifact: Artifact | None
     segments: tuple[str, ...]
+    told_digest: str = ""
+    core: int | None = None
 
     @property
     def root(self) -> str:
@@ -93,7 +107,11 @@ class Wanted:
 
 def config_digest(facts: SiteFacts, config: Mapping[str, object]) -> str:
     """Digest of all that an instance is told about itself, except the generation: a new one must not restart it."""
-    told = {"enterprise": facts.enterprise, "timeZone": facts.time_zone, "config": config}
+    return told_digest(facts.enterprise, facts.time_zone, config)
+
+
+def told_digest(enterprise: str, time_zone: str, config: Mapping[str, object]) -> str:
+    told = {"enterprise": enterprise, "timeZone": time_zone, "config": config}
     canonical = json.dumps(told, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return "sha256:" + hashlib.sha256(canonical.encode()).hexdigest()
 
@@ -107,12 +125,21 @@ def wanted(facts: SiteFacts, placed: PlacedInstance, platform: str) -> Wanted:
         name=placed.instance.name,
         release=release,
         release_digest=placed.release_digest,
-        config_digest=config_digest(facts, placed.instance.config),
+        config_digest=config_digest(facts, without_live(placed.instance.config, release.config_schema)),
+        told_digest=config_digest(facts, placed.instance.config),
         facts=facts,
         config=placed.instance.config,
         artifact=artifact,
         segments=tuple(segments),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Folders:
+    """Of an instance of class control, as it sees them: ``shared`` in memory, ``kept`` on disk. Empty: it has none."""
+
+    shared: str = ""
+    kept: str = ""
 
 
 class Runtime(Protocol):
@@ -138,6 +165,10 @@ class Runtime(Protocol):
 
     def connect(self, segment: str) -> None:
         """Make sure the network of a segment exists."""
+        ...
+
+    def folders(self, instance: Wanted, run_folder: Path) -> Folders:
+        """Where an instance of class control will find its folders; makes nothing."""
         ...
 
     def start(self, instance: Wanted, run_folder: Path) -> str:

@@ -4,6 +4,9 @@ Every container: read-only root, no capabilities, no new privileges, user 10001,
 a bounded log, an init process, only networks of the segments it declared. The engine's own restart policy brings
 workloads back after a power cut, before and without the agent. It refuses privileged containers, host namespaces and
 published ports by never asking for them; tags decide nothing, images are run by their digests.
+
+Class control gets what real time needs and nothing else: the capabilities to set a priority and to lock memory, those
+to pass them on to a user that is not root (added capabilities reach root only), its processor, and a folder in memory.
 """
 
 from __future__ import annotations
@@ -25,15 +28,27 @@ from docker.errors import APIError, DockerException, NotFound
 from docker.types import LogConfig, Mount
 from requests.exceptions import RequestException
 
+from agent.folders import disk_errors
 from agent.ledger import write_atomic
-from agent.runtimes.base import Observed, ObservedInstance, Phase, Wanted
+from agent.placement import ControlNode
+from agent.runtimes.base import Folders, Observed, ObservedInstance, Phase, Wanted
 from manifests.errors import MachineError, SluiceError
-from manifests.model import OCI_MANIFEST, RUN_VARIABLE, Artifact
+from manifests.model import OCI_MANIFEST, RUN_VARIABLE, Artifact, WorkloadClass
 from manifests.oci import hybrid_tar, image_ids
 
 RUN_FOLDER = "/run/sluice"
 USER = "10001:10001"
 LABEL = "sluice."
+SHARED_FOLDER = "/run/shared"
+KEPT_FOLDER = "/run/kept"
+CONTROL_USER = "0:0"  # its entry point gives the capabilities on and drops the rest
+CONTROL_CAPABILITIES = ("SYS_NICE", "IPC_LOCK", "SETUID", "SETGID", "SETPCAP")
+# Real-time groups (cgroup v1): a container may run at real-time priority within its share of each period only. All
+# containers together must fit their parent's 950 ms; a small share turns one long scan into an outage.
+RT_FILE = Path("/sys/fs/cgroup/cpu/cpu.rt_runtime_us")
+RT_PERIOD_US = 1_000_000
+RT_SHARES_US = 800_000
+NO_RT_SHARE = "no real-time share: the engine's own is too small (dockerd --cpu-rt-runtime=950000)"
 CALL_TIMEOUT_S = 60
 LOAD_TIMEOUT_S = 1800  # a flash card writes an image of some hundred MB slowly
 _PLATFORMS = {"x86_64": "linux/amd64", "aarch64": "linux/arm64", "armv7l": "linux/arm/v7", "riscv64": "linux/riscv64"}
@@ -53,7 +68,12 @@ class DockerRuntime:
         node: str,
         networks: Mapping[str, str] | None = None,
         base_url: str | None = None,
+        control: ControlNode | None = None,
+        rt_file: Path = RT_FILE,
     ) -> None:
+        self._control = control or ControlNode()
+        self._rt_groups = rt_file.exists()
+        self._kept = folder / "kept"
         self._images_path = folder / "images.json"
         self._site = site
         self._node = node
@@ -191,26 +211,66 @@ class DockerRuntime:
                 if not unchanged or state == "created":  # a half-made one may lack a network
                     api.remove_container(name, v=True)
                     found = None
-            if found is None:
-                self._create(api, instance, run_folder)
-            try:
-                api.start(name)
-            except APIError as error:
-                if not (self._init and "docker-init" in str(error)):
-                    raise
-                self._init = False
-                api.remove_container(name, v=True, force=True)
-                self._create(api, instance, run_folder)
-                api.start(name)
+            rt_share = self._rt_share_us(instance)
+            while True:
+                try:
+                    if found is None:
+                        self._create(api, instance, run_folder, rt_share)
+                    api.start(name)
+                    break
+                except APIError as error:
+                    said = str(error)
+                    if self._init and "docker-init" in said:
+                        self._init = False
+                    elif rt_share and ("rt_runtime" in said or "real-time" in said):
+                        rt_share = 0
+                    else:
+                        raise
+                    with contextlib.suppress(NotFound):
+                        api.remove_container(name, v=True, force=True)
+                    found = None
             return _instance(api.inspect_container(name)).runtime_id
 
-    def _create(self, api: Any, instance: Wanted, run_folder: Path) -> None:
+    def folders(self, instance: Wanted, run_folder: Path) -> Folders:
+        return Folders(shared=SHARED_FOLDER, kept=KEPT_FOLDER)
+
+    def _rt_share_us(self, instance: Wanted) -> int:
+        """0: this machine has no real-time groups, or the class needs none."""
+        if instance.release.workload_class is not WorkloadClass.CONTROL or not self._rt_groups:
+            return 0
+        return RT_SHARES_US // max(1, self._control.most)
+
+    def _control_config(self, instance: Wanted, rt_share_us: int) -> dict[str, Any]:
+        """What the host configuration of class control has beyond the others'."""
+        kept = self._kept / instance.name
+        with disk_errors("cannot make its folder", kept):
+            self._kept.mkdir(mode=0o700, parents=True, exist_ok=True)
+            kept.mkdir(exist_ok=True)
+            kept.chmod(0o1777)  # several users inside; nobody outside comes through the folder above
+        config: dict[str, Any] = {"cap_add": list(CONTROL_CAPABILITIES)}
+        if instance.core is not None:
+            # Drivers and servers share the processors that no scan is kept for: they must not wait for one.
+            others = set(range(self._cpus)) - set(self._control.cores)
+            config["cpuset_cpus"] = ",".join(str(core) for core in sorted(others | {instance.core}))
+        if rt_share_us:
+            config |= {"cpu_rt_period": RT_PERIOD_US, "cpu_rt_runtime": rt_share_us}
+        return config
+
+    def _create(self, api: Any, instance: Wanted, run_folder: Path, rt_share_us: int) -> None:
         image = self._image(instance.artifact)
         if image is None:
             raise MachineError("its image was not loaded", where=instance.name)
         resources = instance.release.resources
         networks = [self._network(segment) for segment in instance.segments]
         memory = resources.memory_mb << 20
+        of_control = instance.release.workload_class is WorkloadClass.CONTROL
+        tmpfs = {"/tmp": f"rw,noexec,nosuid,nodev,mode=1777,size={resources.scratch_mb}m"}
+        mounts = [Mount(RUN_FOLDER, str(run_folder), type="bind", read_only=True)]
+        extra: dict[str, Any] = {}
+        if of_control:
+            extra = self._control_config(instance, rt_share_us)
+            tmpfs[SHARED_FOLDER] = f"rw,exec,nosuid,nodev,mode=1777,size={resources.scratch_mb}m"
+            mounts.append(Mount(KEPT_FOLDER, str((self._kept / instance.name).absolute()), type="bind"))
         host = api.create_host_config(
             read_only=True,
             cap_drop=["ALL"],
@@ -221,11 +281,12 @@ class DockerRuntime:
             mem_limit=memory,
             memswap_limit=memory,
             nano_cpus=int(min(resources.cpus, self._cpus or resources.cpus) * 1e9),
-            tmpfs={"/tmp": f"rw,noexec,nosuid,nodev,mode=1777,size={resources.scratch_mb}m"},
-            mounts=[Mount(RUN_FOLDER, str(run_folder), type="bind", read_only=True)],
+            tmpfs=tmpfs,
+            mounts=mounts,
             network_mode=networks[0] if networks else "none",
             restart_policy={"Name": "unless-stopped"},
             log_config=LogConfig(type="json-file", config={"max-size": "5m", "max-file": "2"}),
+            **extra,
         )
         # Neighbours find an instance by its name only where it offers them something: on a plant's own network, or as
         # its own host name, an instance called "press" would hide the machine called "press" that it reads.
@@ -236,7 +297,7 @@ class DockerRuntime:
             image,
             name=self._container_name(instance.name),
             hostname=self._container_name(instance.name)[-63:].lstrip("-"),
-            user=USER,
+            user=CONTROL_USER if of_control else USER,
             environment={RUN_VARIABLE: RUN_FOLDER},
             host_config=host,
             networking_config=api.create_networking_config(first) if first else None,
@@ -250,6 +311,8 @@ class DockerRuntime:
                 LABEL + "version": instance.release.version,
                 LABEL + "generation": str(instance.facts.generation),
                 LABEL + "root": instance.root,
+                LABEL + "core": "" if instance.core is None else str(instance.core),
+                LABEL + "note": NO_RT_SHARE if of_control and self._rt_groups and not rt_share_us else "",
                 LABEL + "networks": " ".join(f"{segment}={self._network(segment)}" for segment in instance.segments),
             },
         )
@@ -375,6 +438,8 @@ def _instance(found: Mapping[str, Any]) -> ObservedInstance:
         exit_code=code if phase is not Phase.RUNNING else None,
         restarts=int(found.get("RestartCount", 0)),
         detail=detail,
+        core=int(labels[LABEL + "core"]) if labels.get(LABEL + "core") else None,
+        note=labels.get(LABEL + "note", ""),
     )
 
 

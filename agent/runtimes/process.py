@@ -9,6 +9,7 @@ refuses to signal a process that the record does not match.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import resource
 import shutil
@@ -22,15 +23,17 @@ from string import Formatter
 
 import msgspec
 
+from agent.folders import disk_errors
 from agent.ledger import write_atomic
-from agent.runtimes.base import Observed, ObservedInstance, Phase, Wanted
+from agent.runtimes.base import Folders, Observed, ObservedInstance, Phase, Wanted
 from manifests.errors import MachineError
-from manifests.model import PROCESS_ARCHIVE, RUN_VARIABLE, Artifact
+from manifests.model import PROCESS_ARCHIVE, RUN_VARIABLE, Artifact, WorkloadClass
 from manifests.oci import unpack_process
 
 LOG_LIMIT_BYTES = 2 << 20
 LOG_KEPT_BYTES = 512 << 10
 SOCKET_PATH_LIMIT = 107  # bytes in sockaddr_un, without the final NUL
+MEMORY = Path("/dev/shm")  # where no disk can hold up a scan
 _POLL_S = 0.05
 
 
@@ -52,6 +55,8 @@ class Record(msgspec.Struct, kw_only=True, omit_defaults=True):
     restarts: int = 0
     exit_code: int | None = None
     stopped: bool = False
+    core: int | None = None
+    shared: str = ""
 
 
 class ProcessRuntime:
@@ -61,6 +66,7 @@ class ProcessRuntime:
     description = "process"
 
     def __init__(self, folder: Path) -> None:
+        self._kept = folder / "kept"
         self._records = folder / "processes"
         self._artifacts = folder / "artifacts"
         self._logs = folder / "logs"
@@ -91,6 +97,13 @@ class ProcessRuntime:
     def connect(self, segment: str) -> None:
         """Every segment is the machine's own network."""
 
+    def folders(self, instance: Wanted, run_folder: Path) -> Folders:
+        """In memory where the machine has such a place, else on disk."""
+        name = "sluice-" + hashlib.sha256(os.fsencode(run_folder)).hexdigest()[:16]
+        scratch = run_folder.parent.parent / "scratch"
+        shared = MEMORY / name if MEMORY.is_dir() else scratch / f"{instance.name}.shared"
+        return Folders(shared=str(shared), kept=str((self._kept / instance.name).absolute()))
+
     def start(self, instance: Wanted, run_folder: Path) -> str:
         if instance.artifact is None:
             raise MachineError("the release has no process artifact", where=instance.name)
@@ -111,6 +124,14 @@ class ProcessRuntime:
         scratch = run_folder.parent.parent / "scratch" / instance.name
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True, mode=0o700)
+        shared = ""
+        if instance.release.workload_class is WorkloadClass.CONTROL:
+            folders = self.folders(instance, run_folder)
+            shared = folders.shared
+            shutil.rmtree(shared, ignore_errors=True)
+            with disk_errors("cannot make its folders", Path(shared)):
+                Path(shared).mkdir(mode=0o700, parents=True)
+                Path(folders.kept).mkdir(mode=0o700, parents=True, exist_ok=True)
         unpacked = self._unpacked(instance.root)
         command = expand(instance, unpacked, run_folder, scratch)
         record = Record(
@@ -124,6 +145,8 @@ class ProcessRuntime:
             run_folder=str(run_folder),
             boot=self._boot,
             started_ns=time.time_ns(),
+            core=instance.core,
+            shared=shared,
             restarts=before.restarts + 1 if before is not None and unchanged and not before.stopped else 0,
         )
         self._write(record)
@@ -181,6 +204,8 @@ class ProcessRuntime:
             return
         if self._pid_of(record):
             raise MachineError("it still runs", where=name)
+        if record.shared:
+            shutil.rmtree(record.shared, ignore_errors=True)
         (self._records / f"{name}.json").unlink(missing_ok=True)
         self._log(name).unlink(missing_ok=True)
 
@@ -227,6 +252,7 @@ class ProcessRuntime:
             started_ns=record.started_ns,
             exit_code=record.exit_code,
             restarts=record.restarts,
+            core=record.core,
         )
 
     def _pid_of(self, record: Record) -> int:

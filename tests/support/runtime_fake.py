@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from agent.runtimes.base import Observed, ObservedInstance, Phase, Wanted
+from agent.runtimes.base import Folders, Observed, ObservedInstance, Phase, Wanted
 from manifests.errors import MachineError
 from manifests.model import Artifact
 
@@ -41,6 +41,9 @@ class FakeRuntime:
         self._check("connect")
         self.segments.add(segment)
 
+    def folders(self, instance: Wanted, run_folder: Path) -> Folders:
+        return Folders(shared="/fake/shared", kept="/fake/kept")
+
     def start(self, instance: Wanted, run_folder: Path) -> str:
         self._check("start")
         self._check(f"start:{instance.name}")
@@ -59,6 +62,7 @@ class FakeRuntime:
             workload=instance.release.name,
             version=instance.release.version,
             generation=instance.facts.generation,
+            core=instance.core,
         )
         self.starts.append(instance.name)
         return life
