@@ -9,7 +9,7 @@ stray shocks, coloured noise, another bearing's fault. Every signal comes from i
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -28,6 +28,9 @@ class Fault:
 
     ``slip`` the cage's mean slip, ``jitter`` the random part of each interval between impacts (both fractions),
     ``load`` how strongly the load zone modulates (0 to 1), ``scatter`` of the impacts' heights.
+    ``second``: height of a second strike when the element leaves the spall, ``width`` of the way between two impacts
+    later. ``shown``: share of the time the fault is struck at all, in stretches of about a second (a ball turns its
+    spall away).
     """
 
     part: Part
@@ -36,6 +39,9 @@ class Fault:
     jitter: float = 0.005
     load: float = 0.8
     scatter: float = 0.2
+    second: float = 0.0
+    width: float = 0.15
+    shown: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,10 +77,32 @@ class Machine:
     lines_hz: tuple[tuple[float, float], ...] = ()
     faults: tuple[Fault, ...] = ()
     others: tuple[tuple[Orders, Fault], ...] = field(default=())  # faults of other bearings on the same shaft
+    train_order: float = 0.0  # impacts of something else that turns: a damaged tooth of another shaft, a belt's joint
+    train_level: float = 0.0  # as the level of a fault
+    supply_order: float = 0.0  # a converter's output frequency over the shaft's: hum and torque ripple at 2 and 6 times
+    supply_modulation: float = 0.0
+    load_hz: float = 0.0  # slow load changes modulate everything
+    load_depth: float = 0.0
+    offset: float = 0.0  # g
+    bits: int = 0  # of the converter; its range is 8 times the highest peak's third, 0: not quantised
+    made_at: int = 1  # sampled so many times faster first, then low-passed and thinned
 
 
 def record(machine: Machine, seed: int) -> Floats:
     """Samples in g, shape (rate x seconds,)."""
+    signal = _record(replace(machine, rate_hz=machine.rate_hz * machine.made_at), seed)
+    if machine.made_at > 1:
+        lines = np.fft.rfft(signal)
+        lines = lines[: len(signal) // machine.made_at // 2 + 1]
+        lines[int(0.92 * len(lines)) :] = 0  # what an anti-aliasing filter leaves
+        signal = np.fft.irfft(lines, len(signal) // machine.made_at) / machine.made_at
+    if machine.bits:
+        step = float(np.max(np.abs(signal))) * 8 / 3 / 2 ** (machine.bits - 1)
+        signal = np.round(signal / step) * step
+    return signal + machine.offset
+
+
+def _record(machine: Machine, seed: int) -> Floats:
     rng = np.random.default_rng(seed)
     count = int(machine.rate_hz * machine.seconds)
     t = np.arange(count) / machine.rate_hz
@@ -89,6 +117,9 @@ def record(machine: Machine, seed: int) -> Floats:
     if machine.vane_modulation:
         shape = np.cos(2 * np.pi * machine.vane_order * turns) + 0.5 * np.cos(4 * np.pi * machine.vane_order * turns)
         noise *= np.maximum(0.0, 1 + machine.vane_modulation * shape)
+    if machine.supply_modulation:
+        supply = 2 * np.pi * machine.supply_order * turns
+        noise *= np.maximum(0.0, 1 + machine.supply_modulation * (np.cos(2 * supply) + 0.5 * np.cos(6 * supply)))
     signal = noise
     for k, amplitude in enumerate(machine.shaft, start=1):
         signal += amplitude * np.cos(2 * np.pi * k * turns + rng.uniform(0, 6.28))
@@ -119,13 +150,24 @@ def record(machine: Machine, seed: int) -> Floats:
         at = np.arange(0, machine.seconds, 1 / (6 * machine.mains_hz))
         at = at[rng.uniform(size=len(at)) < 0.3]
         signal += _train(at, machine.discharge * machine.noise * rng.exponential(1.0, len(at)), machine)
+    if machine.train_level:
+        rung = _ring(_train(*_strikes(machine, t, turns, rng), machine), machine)
+        signal += rung * (machine.train_level * machine.noise / max(float(np.std(rung)), 1e-12))
     bearing = orders_of(machine.geometry)
     for orders, fault in [*((bearing, f) for f in machine.faults), *machine.others]:
         rung = _ring(_train(*_impacts(orders, fault, t, turns, rng), machine), machine)
         size = float(np.std(rung))
         if size > 0:
             signal += rung * (fault.level * machine.noise / size)
+    if machine.load_depth:
+        signal *= 1 + machine.load_depth * np.cos(2 * np.pi * machine.load_hz * t + rng.uniform(0, 6.28))
     return signal
+
+
+def _strikes(machine: Machine, t: Floats, turns: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
+    """Strictly periodic impacts, at the angle of something geared to the shaft."""
+    angle = np.arange(turns[0] + rng.uniform() / machine.train_order, turns[-1], 1 / machine.train_order)
+    return np.interp(angle, turns, t), np.maximum(0.05, 1 + 0.15 * rng.standard_normal(len(angle)))
 
 
 def _turns(machine: Machine, t: Floats, rng: np.random.Generator) -> Floats:
@@ -205,4 +247,15 @@ def _impacts(orders: Orders, fault: Fault, t: Floats, turns: Floats, rng: np.ran
         "FTF": lambda: np.ones(len(angle)),
         "N": lambda: np.zeros(len(angle)),
     }
-    return np.interp(angle, turns, t), heights * shapes[fault.part]()
+    heights = heights * shapes[fault.part]()
+    if fault.shown < 1:
+        stretch = np.maximum(1.0, t[-1] / 8)
+        on = rng.uniform(size=10) < fault.shown
+        on[int(rng.integers(10))] = True
+        heights = heights * np.where(on[np.minimum(9, (np.interp(angle, turns, t) / stretch).astype(int))], 1.0, 0.04)
+    if fault.second:
+        angle = np.concatenate([angle, angle + fault.width / rate])
+        heights = np.concatenate([heights, fault.second * heights])
+        inside = angle < turns[-1]
+        angle, heights = angle[inside], heights[inside]
+    return np.interp(angle, turns, t), heights

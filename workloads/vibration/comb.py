@@ -29,6 +29,11 @@ NOISE, CAP = 0.5, 2.5
 # as a sine, with one line; impacts have several.
 DISCOUNT = 0.5
 
+# How many strangers' families may be taken out, what each costs, and between which scores and margins it is tried.
+PEELS, PEEL_COST, PEEL_FROM, PEEL_UNTIL = 2, 0.05, 0.6, 0.3
+# A family's lines are this wide (share of their order): slip is a random walk.
+SMEAR = 0.018
+
 
 @dataclass(frozen=True, slots=True)
 class Tooth:
@@ -88,45 +93,61 @@ class Fit:
 class Lines:
     """The levelled envelope spectrum, made ready for combs: capped, shaft and mains lines taken out.
 
-    ``shaft_hz`` is the speed given, ``measured_hz`` the one the shaft's own lines show; both are masked.
+    ``shaft_hz`` is the speed given, ``measured_hz`` the one the shaft's own lines show: orders are multiples of the
+    latter, both are masked.
     """
 
     def __init__(self, spectrum: EnvelopeSpectrum, shaft_hz: float, measured_hz: float) -> None:
         self.step_hz = spectrum.step_hz
-        self.shaft_hz = shaft_hz
-        self.per_order = shaft_hz / spectrum.step_hz  # bins
+        self.per_order = measured_hz / spectrum.step_hz  # bins
         masked = _masked(spectrum, shaft_hz, measured_hz)
         raw = np.where(masked, 0.0, np.maximum(spectrum.level, 0.0))
         self.masked = masked
-        self.open = _widened(raw, 2).astype(np.float32)
+        self.open = widened(raw, 2).astype(np.float32)
         capped = np.where(masked, 0.0, np.clip(spectrum.level - NOISE, 0.0, CAP))
-        self.capped = _widened(capped, 1).astype(np.float32)
+        self.capped = widened(capped, 1).astype(np.float32)
 
     def fit(self, comb: Comb, order: float, spacing: float, least: float = 0.0) -> Fit:
         """Lay ``comb`` (sidebands ``spacing`` orders apart) over ``order`` and over all decoys.
 
+        Where another order fits better, but other lines speak for this one, the family of that order is somebody
+        else's: it is taken out, and both are laid on what is left, at most PEELS times and each at a cost.
         A score below ``least`` ends it there: without decoys, and so with a margin of minus infinity.
         """
         step, grid = self._grid(comb)
         low, high = (round(float(np.log1p(edge)) / step) for edge in comb.window)
         span = high - low + 1
         near = order * np.exp(step * np.arange(low, high + 1))
-        scores = self._score(self.capped, comb, near, spacing)
-        best = int(np.argmax(scores))
-        found = float(near[best])
-        if scores[best] < least:
-            return Fit(float(scores[best]), float("inf"), 0.0, found)
-        without = self._without(comb, found, spacing)
-        decoy = float(_highest(self._score(without, comb, grid, spacing), span).max())
-        if comb is CAGE:
-            # All cages turn at about 0.4 times shaft speed, so a cage's lines may be any bearing's: beside another
-            # fault they say nothing.
-            decoy = max(decoy, self._best(without, OUTER))
+        lines = self.capped
+        best = Fit(-1.0, float("inf"), 0.0, order)
+        for peeled in range(PEELS + 1):
+            scores = self._score(lines, comb, near, spacing)
+            at = int(np.argmax(scores))
+            found, score = float(near[at]), float(scores[at])
+            if score < least:
+                return Fit(score, float("inf"), 0.0, found) if peeled == 0 else best
+            rest = _family_out(lines, self.per_order, comb, found, spacing)
+            others = _highest(self._score(rest, comb, grid, spacing), span)
+            decoy = float(others.max())
+            if comb is CAGE:
+                # All cages turn at about 0.4 times shaft speed, so a cage's lines may be any bearing's: beside another
+                # fault they say nothing.
+                decoy = max(decoy, self._best(rest, OUTER))
+            fit = Fit(score, decoy + peeled * PEEL_COST, self._relative(comb, found), found)
+            if fit.score - fit.decoy > best.score - best.decoy:
+                best = fit
+            if comb is CAGE or score - decoy > PEEL_UNTIL or score < PEEL_FROM or fit.relative <= 0:
+                break
+            stranger = float(grid[min(len(grid) - 1, int(np.argmax(others)) + span // 2)])
+            lines = _family_out(lines, self.per_order, OUTER, stranger, 0.0)
+        return best
+
+    def _relative(self, comb: Comb, found: float) -> float:
         relatives = [found + 1, found - 1, found / 3]
         if comb is not ELEMENT:  # at half its order an element's fault has lines of its own: one race answers louder
             relatives.append(found / 2)
         own, *others = self._carriers([found, *(order for order in relatives if order > 0.15)])
-        return Fit(float(scores[best]), decoy, own - max(others), found)
+        return own - max(others)
 
     def _grid(self, comb: Comb) -> tuple[float, Floats]:
         """Trial orders in equal ratios: a bin at the highest, so that no widened line falls between two of them."""
@@ -151,22 +172,6 @@ class Lines:
             weights += tooth.weight
         return (total - np.float32(DISCOUNT) * strongest) / np.float32(weights)
 
-    def _without(self, comb: Comb, order: float, spacing: float) -> Floats:
-        """The lines without the family of ``order``: only what it does not explain may count against it."""
-        kept = self.capped.copy()
-        top = len(kept) / self.per_order
-        multiples = np.arange(1, int(top / order) + 1, dtype=float)
-        if comb is ELEMENT:
-            multiples = np.concatenate([[0.5], multiples])
-        side = spacing or 1.0
-        for multiple in multiples:
-            for number in (0,) if comb is CAGE else (0, -1, 1):
-                centre = multiple * order + number * side
-                wide = max(3 / self.per_order, min(0.012 * centre, 0.2))
-                low = max(0, int((centre - wide) * self.per_order))
-                kept[low : max(low, int((centre + wide) * self.per_order) + 2)] = 0
-        return kept
-
     def _carriers(self, orders: Sequence[float]) -> list[float]:
         """How well the bare multiples of each order fit, without a cap."""
         place = np.asarray(orders)[:, None, None] * (_TRIALS * self.per_order)
@@ -174,7 +179,24 @@ class Lines:
         return [float(one) for one in (_CARRIERS @ self.open[index]).max(axis=-1) / _CARRIERS.sum()]
 
 
-def _widened(lines: Floats, by: int) -> Floats:
+def _family_out(lines: Floats, per_order: float, comb: Comb, order: float, spacing: float) -> Floats:
+    """The lines without the family of ``order``: only what it does not explain may count against it."""
+    kept = lines.copy()
+    top = len(kept) / per_order
+    multiples = np.arange(1, int(top / order) + 1, dtype=float)
+    if comb is ELEMENT:
+        multiples = np.concatenate([[0.5], multiples])
+    side = spacing or 1.0
+    for multiple in multiples:
+        for number in (0,) if comb is CAGE else (0, -1, 1):
+            centre = multiple * order + number * side
+            wide = max(3 / per_order, min(SMEAR * centre, 0.2))
+            low = max(0, int((centre - wide) * per_order))
+            kept[low : max(low, int((centre + wide) * per_order) + 2)] = 0
+    return kept
+
+
+def widened(lines: Floats, by: int) -> Floats:
     """Each bin takes the highest of its neighbours within ``by``; the first and last bins hold nothing."""
     out = lines.copy()
     for shift in range(1, by + 1):
@@ -212,15 +234,3 @@ def _masked(spectrum: EnvelopeSpectrum, shaft_hz: float, measured_hz: float) -> 
             masked[np.maximum(index[index <= high], 0)] = True
     masked[: max(2, int(0.15 * shaft_hz / step))] = True
     return masked[: len(level)]
-
-
-def measured_shaft(spectrum: EnvelopeSpectrum, shaft_hz: float, tolerance: float = 0.012) -> float:
-    """The speed that the shaft's own lines show within ``tolerance`` of the one given, Hz; that one if they do not."""
-    trials = shaft_hz * (1 + np.linspace(-tolerance, tolerance, 121))
-    widened = _widened(np.clip(spectrum.level, 0.0, 5.0), 1)
-    place = np.arange(1, 9)[:, None] * trials / spectrum.step_hz
-    index = np.minimum((place + 0.5).astype(np.intp), len(widened) - 1)
-    scores = widened[index].mean(axis=0)
-    best = int(np.argmax(scores))
-    # Below this the shaft draws no lines and the best trial is chance.
-    return float(trials[best]) if scores[best] > 2.2 and scores[best] > scores[60] + 0.3 else shaft_hz

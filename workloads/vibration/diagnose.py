@@ -13,16 +13,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from workloads.vibration.bearing import Orders
-from workloads.vibration.comb import CAGE, ELEMENT, INNER, OUTER, TOP_ORDER, Comb, Fit, Lines, measured_shaft
+from workloads.vibration.comb import CAGE, ELEMENT, INNER, OUTER, TOP_ORDER, Comb, Fit, Lines
 from workloads.vibration.envelope import EnvelopeSpectrum, envelope_spectrum
 from workloads.vibration.quality import Effect, Finding, check, refusals
 from workloads.vibration.record import Record
+from workloads.vibration.shaft import measured_shaft
 
 # Margins over the best decoy from which a fault is named. From the simulated population
 # (tests/simulators/bearing_population.py): no more than about one null in a hundred exceeds PART.
 PART = 0.16
+# Below this score no decoy need be looked for: some order of any record fits better.
+FAINT = 0.3
 # Impacts have harmonics: a fault needs two lines of its comb this many dB over the floor.
-LINES, LINE_DB = 2, 7.0
+LINES, LINE_DB = 2, 8.0
 # A cage draws lines where belts, loose parts and slow wander draw theirs: named only when plain.
 CAGE_MARGIN = 0.7
 # Fewer turns of the cage than this, and its lines run into those of everything slow.
@@ -98,13 +101,15 @@ def diagnose(record: Record, orders: Orders) -> Diagnosis:
     measured_hz = measured_shaft(spectrum, shaft_hz)
     lines = Lines(spectrum, shaft_hz, measured_hz)
     fits = {
-        Part.OUTER: lines.fit(OUTER, orders.bpfo, 0.0),
-        Part.INNER: lines.fit(INNER, orders.bpfi, 1.0),
-        Part.ELEMENT: lines.fit(ELEMENT, 2 * orders.bsf, orders.ftf),
+        Part.OUTER: lines.fit(OUTER, orders.bpfo, 0.0, least=FAINT),
+        Part.INNER: lines.fit(INNER, orders.bpfi, 1.0, least=FAINT),
+        Part.ELEMENT: lines.fit(ELEMENT, orders.element, orders.ftf, least=FAINT),
     }
-    nearest = _nearest(fits, {Part.OUTER: orders.bpfo, Part.INNER: orders.bpfi, Part.ELEMENT: 2 * orders.bsf})
-    shown = _evidence(spectrum, nearest, fits[nearest], shaft_hz)
-    several = sum(line.above >= LINE_DB for line in shown) >= LINES
+    nearest = _nearest(fits, {Part.OUTER: orders.bpfo, Part.INNER: orders.bpfi, Part.ELEMENT: orders.element})
+    shown = _evidence(spectrum, nearest, fits[nearest], measured_hz)
+    seen = [index for index, line in enumerate(shown) if line.above >= LINE_DB]
+    # Even multiples alone are the comb of twice this order: somebody else's.
+    several = len(seen) >= LINES and any(index % 2 == 0 for index in seen)
     part = nearest if fits[nearest].margin >= PART and several else Part.NONE
     if part is Part.NONE and record.turns * orders.ftf >= MIN_CAGE_TURNS:
         cage = lines.fit(CAGE, orders.ftf, 0.0, least=CAGE_MARGIN)
@@ -116,7 +121,7 @@ def diagnose(record: Record, orders: Orders) -> Diagnosis:
     if part is Part.NONE:
         confidence = min(confidence, 0.5)  # one strong line alone is no fault, nor is it silence
     elif part is Part.CAGE:
-        shown = _evidence(spectrum, nearest, fits[nearest], shaft_hz)
+        shown = _evidence(spectrum, nearest, fits[nearest], measured_hz)
     return Diagnosis(
         part=part,
         verdict=Verdict.NO_FAULT if part is Part.NONE else Verdict.FAULT,
@@ -135,7 +140,7 @@ def diagnose(record: Record, orders: Orders) -> Diagnosis:
 def _nearest(fits: Mapping[Part, Fit], orders: Mapping[Part, float]) -> Part:
     """The part whose family stands out most. Where two parts claim the same lines, the one that explains more of
     them, less what its distance from the geometric order makes improbable."""
-    best = max(fits, key=lambda part: fits[part].margin)
+    best = max(fits, key=lambda part: (fits[part].margin, fits[part].score))
 
     def claim(part: Part) -> float:
         away = (fits[part].order / orders[part] - 1 - LIKELY_SLIP[part]) / SLIP_SPREAD
@@ -198,6 +203,8 @@ def _why(part: Part, nearest: Part, fit: Fit, lines: tuple[Line, ...]) -> str:
         return f"one line alone near the {_WORDS[nearest]}: a modulation, but no impacts"
     if fit.relative < fit.score - fit.decoy and fit.relative < 0 and fit.score > fit.decoy:
         return f"the lines near the {_WORDS[nearest]} belong to another order: a fraction of it, or one turn beside"
+    if fit.score < FAINT:
+        return "nothing speaks for this bearing: none of its lines stand out"
     if fit.score < fit.decoy:
         return f"nothing speaks for this bearing: other orders fit {fit.decoy - fit.score:.2f} better"
     return f"the {_WORDS[nearest]} comes nearest, but only {fit.margin:.2f} above chance"

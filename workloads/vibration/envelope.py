@@ -5,6 +5,7 @@ dividing each bin of the spectrum by a power of its magnitude; what repeats stay
 phase. The power 1 is cepstrum pre-whitening (Borghesani et al., Mechanical Systems and Signal Processing 36, 2013);
 a little less leaves loud bands, where impacts ring, some of their weight, and finds fainter faults at the same rate of
 false alarms. Two envelopes are looked at: the squared one (Antoni) and its logarithm, which shocks cannot dominate.
+A third view, band by band, was tried: on simulated machines it found no more at the same rate of false alarms.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ BAND = 0.96
 # A longer record is cut into pieces of this length whose spectra are averaged: finer lines than 0.1 Hz only follow
 # the wander of the speed.
 PIECE_S = 12.0
+# The shaft's own lines are looked for up to here (in orders).
+SOUND_ORDERS = 14.0
 # Relative floor under the logarithm: a silent moment must not weigh more than a loud one.
 LOG_FLOOR = 0.05
 # The median that stands for the floor is taken over this many shaft orders: wider than a line with its sidebands'
@@ -39,10 +42,12 @@ class EnvelopeSpectrum:
     """``level``: natural logarithm of power over the local floor, mean of both envelopes, per ``step_hz``.
 
     ``depth``: amplitude of each line of the whitened squared envelope over its mean (1.0 is full modulation).
+    ``sound``: the same logarithm of the record itself, up to SOUND_ORDERS: where the shaft's own lines stand.
     """
 
     level: Floats
     depth: Floats
+    sound: Floats
     step_hz: float
 
 
@@ -60,8 +65,16 @@ def fast_length(count: int) -> int:
     return best
 
 
-def whitened(samples: Array) -> npt.NDArray[np.complex64]:
-    """Spectrum of ``samples`` (even length) divided by its magnitudes to the power 3/4, (n/2 + 1,), complex64.
+@dataclass(frozen=True, slots=True)
+class Whitened:
+    """``spectrum`` of a piece, whitened, and the ``sizes`` of its bins before that; (n/2 + 1,) each."""
+
+    spectrum: npt.NDArray[np.complex64]
+    sizes: npt.NDArray[np.float32]
+
+
+def whitened(samples: Array) -> Whitened:
+    """Spectrum of ``samples`` (even length) divided by its magnitudes to the power 3/4.
 
     On the simulated population 1/2 to 3/4 find 3 to 4 % more faults than 1 does; nearer to 1 is the safer side where
     tones are stronger than simulated.
@@ -74,7 +87,7 @@ def whitened(samples: Array) -> npt.NDArray[np.complex64]:
     mean = size.mean() + np.float32(1e-37)
     root = np.sqrt(np.maximum(size / mean, np.float32(1e-9)))
     spectrum *= 1 / (root * np.sqrt(root) * mean)
-    return spectrum
+    return Whitened(spectrum, size)
 
 
 @functools.lru_cache(maxsize=64)
@@ -114,17 +127,21 @@ def envelope_spectrum(samples: Array, rate_hz: float, shaft_hz: float, top_hz: f
     dense = _band_length(half)
     thin = max((k for k in (1, 2, 3, 4, 6, 8, 12) if dense % k == 0 and bins * 4 * k <= dense), default=1)
     shape = taper("hann", dense // thin)
-    wide = FLOOR_ORDERS * shaft_hz / step_hz
     power = np.zeros((2, bins))
+    sound = np.zeros((1, min(half, int(SOUND_ORDERS * shaft_hz / step_hz) + 2)))
     for piece in range(pieces):
         begin = piece * (len(samples) // pieces)
-        envelope = _thinned(squared_envelope(whitened(samples[begin : begin + count])), thin)
+        white = whitened(samples[begin : begin + count])
+        envelope = _thinned(squared_envelope(white.spectrum), thin)
         envelope /= max(float(envelope.mean()), 1e-30)
         power[0] += _lines(envelope - 1, shape.values, bins)
         logged = np.log(envelope + LOG_FLOOR)
         power[1] += _lines(logged - logged.mean(), shape.values, bins)
+        sound += np.square(white.sizes[: sound.shape[1]], dtype=np.float64)
+    wide = FLOOR_ORDERS * shaft_hz / step_hz
     level = _over_floor(power, wide).mean(axis=0)
-    return EnvelopeSpectrum(level, np.sqrt(power[0] / pieces) * (2 / shape.total), step_hz)
+    depth = np.sqrt(power[0] / pieces) * (2 / shape.total)
+    return EnvelopeSpectrum(level, depth, _over_floor(sound, wide)[0], step_hz)
 
 
 def _thinned(envelope: Floats, by: int) -> Floats:

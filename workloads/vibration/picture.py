@@ -54,7 +54,7 @@ def evidence_svg(record: Record, orders: Orders, found: Diagnosis) -> str:
     for level in range(0, int(top), 5):
         parts.append(_line(LEFT, up(level), WIDTH - RIGHT, up(level), "#e2e8f0"))
         parts.append(_text(LEFT - 6, up(level) + 4, str(level), 11, "end"))
-    given = {Part.OUTER: orders.bpfo, Part.INNER: orders.bpfi, Part.ELEMENT: 2 * orders.bsf, Part.CAGE: orders.ftf}
+    given = {Part.OUTER: orders.bpfo, Part.INNER: orders.bpfi, Part.ELEMENT: orders.element, Part.CAGE: orders.ftf}
     for part, base in given.items():
         if part is Part.CAGE and found.nearest is not Part.CAGE:
             continue

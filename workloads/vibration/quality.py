@@ -209,11 +209,14 @@ def _speed(record: Record, orders: Orders | None) -> list[Finding]:
     elif not RPM[0] <= record.rpm <= RPM[1]:
         stop("speed", f"{record.rpm:g} rpm; {RPM[0]:g} to {RPM[1]:g} are possible", "check the speed's unit")
     elif orders is not None:
+        if orders.bsf_is_doubled:
+            what = f"bsf {orders.bsf:g} is twice what rolling allows: taken for the element's defect order"
+            found.append(Finding("orders", Effect.WARNING, what, "give the order of the element's own spin"))
         if record.turns < MIN_TURNS:
             needed = MIN_TURNS / shaft_hz
             what = f"{record.turns:.1f} turns of the shaft; at least {MIN_TURNS} are needed"
             stop("too-short", what, f"record for {needed:.2g} s or more")
-        highest = max(orders.bpfi, orders.bpfo, 2 * orders.bsf) * shaft_hz
+        highest = max(orders.bpfi, orders.bpfo, orders.element) * shaft_hz
         if record.rate_hz < 8 * highest:
             what = f"impacts up to {highest:.0f} per second need a rate of {8 * highest:.0f} Hz or more"
             stop("rate-too-low", what, "sample faster")

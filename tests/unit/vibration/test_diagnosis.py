@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.simulators.bearing_plant import hard_case
 from tests.simulators.bearing_population import case
 from tests.simulators.bearing_signal import Fault, Machine, Part, record
 from workloads.vibration.bearing import Geometry, Orders, orders_of
@@ -91,6 +92,46 @@ def test_a_shock_does_not_hide_a_fault() -> None:
 def test_a_wrong_speed_weakens_the_answer_and_never_turns_it_into_another_part(part: Part, error: float) -> None:
     found = _judge(_with(part, rpm_error=error))
     assert found.part.value in ("N", part)
+
+
+def test_a_name_plate_that_is_two_per_cent_off_is_corrected_by_the_shafts_own_lines() -> None:
+    for part in ("OR", "IR"):
+        machine = _with(part, 1.0, rpm_error=-0.02, shaft=tuple(0.05 / k for k in range(1, 9)))
+        found = _judge(machine)
+        assert found.part.value == part
+        assert found.measured_shaft_hz == pytest.approx(0.98 * machine.rpm / 60, rel=3e-3)
+
+
+def test_a_record_without_lines_of_the_shaft_keeps_the_speed_given() -> None:
+    noise = np.random.default_rng(3).standard_normal(48_000)
+    found = diagnose(Record(samples=noise, rate_hz=12_000, rpm=1750), orders_of(Machine().geometry))
+    assert found.measured_shaft_hz == pytest.approx(1750 / 60, rel=1e-3)
+
+
+def test_the_elements_order_is_understood_in_either_of_its_two_spellings() -> None:
+    """Tables print the element's spin, or twice that (its impacts), under one name; the races' orders tell which."""
+    spin = orders_of(Machine().geometry)
+    impacts = replace(spin, bsf=2 * spin.bsf)
+    assert (spin.bsf_is_doubled, impacts.bsf_is_doubled) == (False, True)
+    assert impacts.element == spin.element == pytest.approx(2 * spin.bsf)
+    found = _judge(_with("B", 1.0), orders=impacts)
+    assert found.part.value == "B"
+    assert "orders" in {one.kind for one in found.findings}
+
+
+def test_a_fault_is_named_beside_a_louder_stranger() -> None:
+    machine = replace(_with("OR", 1.0), train_order=2.21, train_level=2.0)
+    found = _judge(machine)
+    assert found.part.value == "OR", found.why
+
+
+def test_lines_at_twice_the_order_alone_are_somebody_elses() -> None:
+    orders = orders_of(Machine().geometry)
+    alarms = 0
+    for seed in range(20):
+        machine = replace(Machine(), train_order=2 * 0.995 * orders.bpfo, train_level=0.8)
+        alarms += _judge(machine, seed).verdict is Verdict.FAULT
+    assert alarms <= 1
 
 
 @settings(max_examples=15, deadline=None)
@@ -176,3 +217,13 @@ def test_over_a_population_of_machines_silence_is_kept_and_plain_faults_are_name
     assert alarms <= 0.03 * nulls
     assert named >= 0.8 * plain
     assert wrong <= 3
+
+
+def test_hard_machines_seldom_raise_a_false_alarm() -> None:
+    """Neighbours with nearly the same orders, converters, other shafts, wrong speeds; seeds no threshold was set on."""
+    alarms = 0
+    for seed in range(80_000, 80_160, 2):
+        one = hard_case(seed)
+        wave = Record(samples=record(one.machine, seed), rate_hz=one.machine.rate_hz, rpm=one.machine.rpm)
+        alarms += diagnose(wave, one.asked).verdict is Verdict.FAULT
+    assert alarms <= 2
