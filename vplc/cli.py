@@ -62,6 +62,15 @@ def arguments() -> argparse.ArgumentParser:
     bench.add_argument("--scans", type=int, default=1000, metavar="N")
     bench.add_argument("--period", default="1ms")
     bench.add_argument("-O", dest="level", type=int, choices=(0, 1, 2), default=2)
+    simulate = command("simulate", "Run a program against a model of its plant in virtual time.", files=False)
+    simulate.add_argument("project", metavar="PROJECT.yaml")
+    simulate.add_argument("--json", action="store_true", help="print the report")
+    simulate.add_argument("--csv", metavar="OUT.csv", help="write every sample")
+    simulate.add_argument("--plot", metavar="OUT.svg|html|png", help="draw the plots of the project")
+    commission = command("commission", "Unit tests, simulation and build of one project in one report.", files=False)
+    commission.add_argument("project", metavar="PROJECT.yaml")
+    commission.add_argument("--json", action="store_true", help="print the report")
+    commission.add_argument("-o", dest="out", metavar="FOLDER", help="for the libraries (default: build beside it)")
     explain = command("explain", "Explain an error code.", files=False)
     explain.add_argument("code", metavar="E012")
     return parser
@@ -204,4 +213,24 @@ def bench(options: argparse.Namespace) -> int:
     return bench_command(load(options.files, diagnostics), diagnostics, options)
 
 
-_COMMANDS = {"check": check, "build": build, "run": run, "test": test, "bench": bench}
+def simulate(options: argparse.Namespace) -> int:
+    from vplc.simulate.command import simulate_command
+
+    return simulate_command(options)
+
+
+def commission(options: argparse.Namespace) -> int:
+    from vplc.simulate.command import commission_command
+
+    return commission_command(options)
+
+
+_COMMANDS = {
+    "check": check,
+    "build": build,
+    "run": run,
+    "test": test,
+    "bench": bench,
+    "simulate": simulate,
+    "commission": commission,
+}
