@@ -248,6 +248,10 @@ class RegisterImage:
         for (area, address), word in bits.items():
             self._areas[area][address] = word
 
+    def addresses(self, area: Area, *, writable: bool | None = None) -> list[int]:
+        """As the function: what the server asks."""
+        return addresses(area, writable=writable)
+
     def read(self, area: Area, address: int, count: int) -> list[int]:
         """Raw words (bits for coils and discrete inputs); zero where no register is: the server refuses those."""
         known = self._areas[area]
