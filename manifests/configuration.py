@@ -24,10 +24,11 @@ MAX_DEPTH = 64
 MAX_PROBLEMS = 20
 MAX_PATTERN_TEXT = 4096  # characters a pattern is tried on: signed patterns are trusted, texts are not
 LIVE = "x-sluice-live"
+UNIT = "x-sluice-unit"  # of a number, for people
 
 _ANNOTATIONS = frozenset(
     {"$schema", "$id", "$comment", "$defs", "definitions", "title", "description", "default", "examples", "deprecated"}
-    | {"format", "readOnly", "writeOnly", "contentEncoding", "contentMediaType", LIVE}
+    | {"format", "readOnly", "writeOnly", "contentEncoding", "contentMediaType", LIVE, UNIT}
 )
 _TYPES: Mapping[str, Callable[[Any], bool]] = {
     "null": lambda value: value is None,

@@ -67,6 +67,7 @@ async def serve(settings: Settings, started: Callable[[Ports], None], stop: asyn
         centre.stopping = True
         centre.live.close()
         centre.wakeups.wake("")
+        centre.inquiries.wake_all()
         for server in servers:
             server.should_exit = True
         with contextlib.suppress(asyncio.TimeoutError):

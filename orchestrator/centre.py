@@ -15,6 +15,7 @@ from orchestrator.access import Access
 from orchestrator.api.schemas import SiteSummary
 from orchestrator.blobs import BlobFiles
 from orchestrator.ingest import Ingestor
+from orchestrator.inquiries import Inquiries
 from orchestrator.live import LiveHub
 from orchestrator.metrics import Metrics
 from orchestrator.publish import Publisher
@@ -82,6 +83,7 @@ class Centre:
         self.metrics = Metrics()
         self.presence = Presence()
         self.wakeups = Wakeups()
+        self.inquiries = Inquiries(time.monotonic)
         self.store = Store(settings.database, observe=self.metrics.observe_db)
         self.blobs = BlobFiles(settings.data / "blobs")
         self.publisher = Publisher(self.store, self.blobs, settings.keys, now_ns, self.wakeups.wake)
@@ -145,11 +147,17 @@ class Centre:
 
     def _may_warn(self, site: str, kind: str) -> bool:
         """The counters are exact; the event list need not hold one line per frame of a flood."""
+        return self.may_note(site, kind, 10)
+
+    def may_note(self, site: str, what: str, every_s: int = 60) -> bool:
+        """False when the same was noted a moment ago."""
         now_ns = self.now_ns()
         with self._warned_lock:
-            if now_ns - self._warned.get((site, kind), 0) < 10_000_000_000:
+            if now_ns - self._warned.get((site, what), 0) < every_s * 1_000_000_000:
                 return False
-            self._warned[site, kind] = now_ns
+            if len(self._warned) > 10_000:
+                self._warned.clear()
+            self._warned[site, what] = now_ns
         return True
 
     def summaries(self) -> list[SiteSummary]:

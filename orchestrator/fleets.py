@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError, ValidationError
 
-from manifests.configuration import check_configuration
+from manifests.configuration import check_configuration, without_live
 from manifests.errors import DocumentError, Problem
 from manifests.load import Loaded
 from manifests.model import (
@@ -30,6 +30,7 @@ from manifests.model import (
     Site,
     SiteFacts,
     WorkloadRelease,
+    WriteGrant,
 )
 from manifests.validate import Path, nearest
 
@@ -235,6 +236,7 @@ class ChangeAction(StrEnum):
     START = "start"
     STOP = "stop"
     RESTART = "restart"
+    CONFIGURE = "configure"  # live parameters only: it goes on running
     KEEP = "keep"
 
 
@@ -253,14 +255,20 @@ class Change:
     because: tuple[str, ...] = ()
 
 
-def diff(before: Mapping[str, DesiredState], after: Mapping[str, DesiredState]) -> list[Change]:
+Notes = Mapping[tuple[str, str], Sequence[str]]  # (site, instance) -> what else is to be said
+
+
+def diff(
+    before: Mapping[str, DesiredState], after: Mapping[str, DesiredState], notes: Notes | None = None
+) -> list[Change]:
     """Every instance of every site in either state, in order of site and name; unchanged ones as KEEP."""
     changes: list[Change] = []
     for site in sorted({*before, *after}):
         old = {p.instance.name: p for p in before[site].instances} if site in before else {}
         new = {p.instance.name: p for p in after[site].instances} if site in after else {}
         for name in sorted({*old, *new}):
-            changes.append(_change(site, old.get(name), new.get(name)))
+            change = _change(site, old.get(name), new.get(name))
+            changes.append(replace(change, because=(*change.because, *(notes or {}).get((site, name), ()))))
     return changes
 
 
@@ -268,12 +276,15 @@ def _change(site: str, old: PlacedInstance | None, new: PlacedInstance | None) -
     shown = new or old
     assert shown is not None
     if old is None:
-        action, because = ChangeAction.START, ["new here"]
+        action, because = ChangeAction.START, ["new here", *_grants((), shown.release.writes)]
     elif new is None:
         action, because = ChangeAction.STOP, ["no longer assigned"]
     else:
         because = _differences(old, new)
-        action = ChangeAction.RESTART if because else ChangeAction.KEEP
+        action = _action(old, new) if because else ChangeAction.KEEP
+        control = new.release.control
+        if action is ChangeAction.RESTART and control is not None:
+            because.append(f"outputs stand for at most {control.max_stop_ms:g} ms")
     return Change(
         site=site,
         node=shown.instance.node,
@@ -287,6 +298,21 @@ def _change(site: str, old: PlacedInstance | None, new: PlacedInstance | None) -
     )
 
 
+def _action(old: PlacedInstance, new: PlacedInstance) -> ChangeAction:
+    """As the site's agent decides it."""
+    if (old.release_digest, old.instance.node) != (new.release_digest, new.instance.node):
+        return ChangeAction.RESTART
+    schema = new.release.config_schema
+    same = without_live(old.instance.config, schema) == without_live(new.instance.config, schema)
+    return ChangeAction.CONFIGURE if same else ChangeAction.RESTART
+
+
+def _grants(old: Sequence[WriteGrant], new: Sequence[WriteGrant]) -> list[str]:
+    """What may be written now and could not be before, and the other way round."""
+    gained = [f"may now write {grant}" for grant in new if grant not in old]
+    return gained + [f"may no longer write {grant}" for grant in old if grant not in new]
+
+
 def _differences(old: PlacedInstance, new: PlacedInstance) -> list[str]:
     found: list[str] = []
     if old.release.name != new.release.name:
@@ -297,6 +323,7 @@ def _differences(old: PlacedInstance, new: PlacedInstance) -> list[str]:
         found.append(f"release digest {old.release_digest[:19]} -> {new.release_digest[:19]}")
     if old.instance.node != new.instance.node:
         found.append(f"node {old.instance.node} -> {new.instance.node}")
+    found.extend(_grants(old.release.writes, new.release.writes))
     found.extend(_config_differences(old.instance.config, new.instance.config, "config"))
     return found
 

@@ -1,8 +1,9 @@
 """Publishes instructions: director metadata per site, signed online, and the catalog people signed, checked again.
 
-Each site has one numbered set of director files. A new set is signed when the site is told another generation, and
-when the old one has under 20 of its 30 days left, so that a site which calls rarely always finds fresh metadata. The
-orchestrator can only place releases that the catalog lists; it cannot sign one.
+Each site has one numbered set of director files. A new set is signed when the site is told another generation, when
+an operator sets live parameters (another revision of the same generation), and when the old one has under 20 of its 30
+days left, so that a site which calls rarely always finds fresh metadata. The orchestrator can only place releases that
+the catalog lists; it cannot sign one.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from manifests.signing import (
     verify_catalog_update,
 )
 from orchestrator.blobs import BlobFiles
-from orchestrator.store import Store, events, fleets, releases, sites
+from orchestrator.parameters import lay_over
+from orchestrator.store import Store, events, fleets, parameters, releases, sites
 from orchestrator.store.sites import DirectorState
 
 SECOND_NS = 1_000_000_000
@@ -69,8 +71,21 @@ class Publisher:
             raise MachineError(f"generation {generation} says nothing about this site", where=site)
         if not sites.assign(conn, site, generation, self._now_ns()):
             return False
-        self._sign(conn, site, state)
+        effective, dropped = lay_over(state, parameters.overlays(conn, [site]).get(site, {}))
+        for one in dropped:
+            parameters.remove(conn, site, one.instance, [one.name])
+            subject = f"{one.instance} {one.name}"
+            events.add(
+                conn, self._now_ns(), Severity.WARNING, "parameter-dropped", str(one), subject=subject, site=site
+            )
+        self._sign(conn, site, effective)
         return True
+
+    def revise(self, conn: Connection, site: str) -> int:
+        """Sign the parameters as they are now, as the next revision; call ``announce`` once it is committed."""
+        revision = sites.revise(conn, site)
+        self._sign(conn, site, self._current(conn, site))
+        return revision
 
     def announce(self, site: str) -> None:
         self._changed(site)
@@ -100,8 +115,8 @@ class Publisher:
         known = sites.get(conn, site)
         generation = known.assigned_generation if known else None
         state = fleets.desired_state(conn, generation, site) if generation is not None else None
-        if state is not None:
-            return state
+        if known is not None and state is not None:
+            return lay_over(state, parameters.overlays(conn, [site]).get(site, {}), known.revision)[0]
         zone = known.site.time_zone if known else "UTC"
         facts = SiteFacts(site=site, enterprise=known.enterprise if known else "", generation=0, time_zone=zone)
         return DesiredState(facts=facts, instances=())

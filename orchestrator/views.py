@@ -280,6 +280,7 @@ def _instance(
             for d in status.devices
         ],
         streams=[s for s in streams if s.live and s.stream.split("/", 1)[0] == status.name],
+        measures=dict(status.measures),
     )
 
 

@@ -1,4 +1,5 @@
-"""The agents' line, ``/agent/v1``: enrol, renew, sync, report, ingest, blobs; MessagePack of ``manifests.messages``.
+"""The agents' line, ``/agent/v1``: enrol, renew, sync, report, ingest, inquiries, answers, blobs; MessagePack of
+``manifests.messages``.
 
 Default deny: only ``enrol`` works without a client certificate. Every other request must show one whose serial is on
 the allow-list and whose time has not run out - asked anew per request, because TLS asks only at the handshake - and it
@@ -86,12 +87,16 @@ class AgentLine:
             (f"{api}/sync", "POST", self.sync),
             (f"{api}/report", "POST", self.report),
             (f"{api}/ingest", "POST", self.ingest),
+            (f"{api}/inquiries", "POST", self.inquiries),
+            (f"{api}/answers", "POST", self.answers),
             (f"{api}/blobs/sha256/{{digest}}", "GET", self.blob),
         )
         routes = [Route(f"{api}/enrol", self._answer(self.enrol), methods=["POST"])]
         routes += [Route(path, self._answer(self._guarded(do)), methods=[method]) for path, method, do in guarded]
         routes.append(Route("/{rest:path}", self._answer(self._guarded(_nothing_here))))
-        return Counted(Starlette(routes=routes), self._centre.metrics, "agents", untimed={f"{api}/sync"})
+        return Counted(
+            Starlette(routes=routes), self._centre.metrics, "agents", untimed={f"{api}/sync", f"{api}/inquiries"}
+        )
 
     # ------------------------------------------------------------ who calls
 
@@ -236,6 +241,37 @@ class AgentLine:
         finally:
             waiting.cancel()
             gone.cancel()
+
+    # ------------------------------------------------------------ inquiries
+
+    async def inquiries(self, request: Request, peer: Peer) -> Response:
+        """What people ask of this node; held until somebody asks."""
+        wanted = messages.decode(await read_body(request, MAX_SYNC_REQUEST_BYTES), messages.InquiriesRequest)
+        centre, node = self._centre, (peer.site, peer.node)
+        deadline = asyncio.get_running_loop().time() + wanted.wait_s
+        woken = centre.inquiries.register(node)
+        try:
+            while True:
+                woken.clear()
+                # Not before it is known that somebody is there to read it: what is fetched is told once.
+                await to_thread.run_sync(self._authenticate, request)
+                inquiries, enough = centre.inquiries.fetch(node)
+                left = deadline - asyncio.get_running_loop().time()
+                if inquiries or enough or left <= 0 or centre.stopping:
+                    return packed(messages.InquiriesReply(inquiries=inquiries, enough=enough))
+                if not await self._wait(request, woken, left):
+                    return Response(status_code=400)  # nobody is there to read it
+                centre.presence.heard(peer.site, peer.node, centre.now_ns())
+        finally:
+            centre.inquiries.forget(node, woken)
+
+    async def answers(self, request: Request, peer: Peer) -> Response:
+        body = await read_body(request, messages.MAX_ANSWERS_BYTES)
+        said = messages.decode(body, messages.AnswersRequest)
+        enough = self._centre.inquiries.answered((peer.site, peer.node), said.answers)
+        return packed(messages.AnswersReply(enough=enough))
+
+    # ------------------------------------------------------------ blobs
 
     async def blob(self, request: Request, peer: Peer) -> Response:
         digest = request.path_params["digest"]

@@ -23,7 +23,8 @@ from orchestrator.api.schemas import (
     FleetView,
 )
 from orchestrator.fleets import KnownRelease, diff, resolve
-from orchestrator.store import events, fleets, releases, sites
+from orchestrator.parameters import lay_over
+from orchestrator.store import events, fleets, parameters, releases, sites
 from orchestrator.views import at
 
 router = APIRouter(tags=["fleet"])
@@ -106,13 +107,26 @@ def _diff(conn: Connection, newest: int, after: Mapping[str, DesiredState]) -> F
     before = fleets.desired_states(conn, newest)
     return FleetDiffView(
         generation=newest,
-        changes=change_views(before, after),
+        changes=change_views(before, after, parameters.overlays(conn)),
         sites_added=sorted(after.keys() - before.keys()),
         sites_removed=sorted(before.keys() - after.keys()),
     )
 
 
-def change_views(before: Mapping[str, DesiredState], after: Mapping[str, DesiredState]) -> list[ChangeView]:
+def change_views(
+    before: Mapping[str, DesiredState],
+    after: Mapping[str, DesiredState],
+    overlays: Mapping[str, parameters.Overlay],
+) -> list[ChangeView]:
+    """What going from one to the other does, with the live parameters that operators have set: those that stay, and
+    those that the other release has no place for."""
+    notes: dict[tuple[str, str], list[str]] = {}
+    laid: dict[str, DesiredState] = {}
+    for site, state in after.items():
+        laid[site], dropped = lay_over(state, overlays.get(site, {}))
+        for one in dropped:
+            notes.setdefault((site, one.instance), []).append(str(one))
+    told = {site: lay_over(state, overlays.get(site, {}))[0] for site, state in before.items()}
     return [
         ChangeView(
             site=change.site,
@@ -125,5 +139,5 @@ def change_views(before: Mapping[str, DesiredState], after: Mapping[str, Desired
             version_to=change.version_to,
             because=list(change.because),
         )
-        for change in diff(before, after)
+        for change in diff(told, laid, notes)
     ]

@@ -17,12 +17,25 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from starlette.types import ASGIApp
 
-from orchestrator.api import about, access, fleet, live, problems, releases, rollouts, sites
+from orchestrator.api import (
+    about,
+    access,
+    fleet,
+    inquiries,
+    live,
+    parameters,
+    problems,
+    releases,
+    rollouts,
+    schemas,
+    sites,
+)
 from orchestrator.api.access import CentreDep
 from orchestrator.api.guards import BodyLimit, Counted, SecurityHeaders
 from orchestrator.centre import Centre
 
 API = "/api/v1"
+_INQUIRIES = {"/sites/{site}/instances/{instance}/inquiries", API + "/sites/{site}/instances/{instance}/inquiries"}
 MAX_BODY_BYTES = 16 << 20  # a fleet of some thousand sites; blobs have a limit of their own
 
 
@@ -39,7 +52,7 @@ def build_operator_app(centre: Centre | None = None) -> FastAPI:
     app.state.centre = centre
     problems.install(app)
     guarded = APIRouter(dependencies=[Depends(access.require_user)], responses=problems.responses(401, 403))
-    for part in (about, sites, fleet, releases, rollouts, live):
+    for part in (about, sites, parameters, inquiries, fleet, releases, rollouts, live):
         guarded.include_router(part.router)
     app.include_router(access.router, prefix=API)
     app.include_router(guarded, prefix=API)
@@ -51,8 +64,9 @@ def build_operator_app(centre: Centre | None = None) -> FastAPI:
         if app.openapi_schema is None:
             document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
             # Shapes that travel only inside an event stream are not reachable from any JSON answer.
+            only_there: list[type[BaseModel]] = [*live.EVENT_SHAPES.values(), schemas.InquiryEnd]
             shapes: list[tuple[type[BaseModel], Literal["serialization"]]] = [
-                (shape, "serialization") for shape in live.EVENT_SHAPES.values()
+                (shape, "serialization") for shape in only_there
             ]
             _, extra = models_json_schema(shapes, ref_template="#/components/schemas/{model}")
             for name, schema in extra.get("$defs", {}).items():
@@ -69,7 +83,7 @@ def guarded_operator_app(centre: Centre) -> ASGIApp:
     app = build_operator_app(centre)
     limited = BodyLimit(app, MAX_BODY_BYTES, unlimited=(f"{API}/blobs/",))
     tls = centre.settings.operator_certificate is not None
-    counted = Counted(limited, centre.metrics, "operators", untimed={f"{API}/live", "/live"})
+    counted = Counted(limited, centre.metrics, "operators", untimed={f"{API}/live", "/live", *_INQUIRIES})
     return SecurityHeaders(counted, tls=tls)
 
 

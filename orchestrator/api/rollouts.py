@@ -18,7 +18,7 @@ from orchestrator.api.problems import ApiError, responses
 from orchestrator.api.schemas import ActRequest, ChangeAction, RolloutPreview, RolloutRequest, RolloutView
 from orchestrator.rollouts.loop import ConflictError, NotThereError, assigned_states
 from orchestrator.rollouts.states import Abort, Pause, Resume
-from orchestrator.store import fleets, rollouts, sites
+from orchestrator.store import fleets, parameters, rollouts, sites
 
 router = APIRouter(tags=["rollouts"])
 RolloutId = Annotated[int, Path(ge=1, lt=2**62)]
@@ -43,13 +43,15 @@ def start_rollout(body: RolloutRequest, user: UserDep, centre: CentreDep) -> Rol
         if not isinstance(document, Rollout):
             raise DocumentError([Problem("policy", "kind", "not a Rollout document")])
         policy = document.spec
+    with centre.store.read() as conn:
+        overlays = parameters.overlays(conn)
+
+    def changes(before: Mapping[str, DesiredState], after: Mapping[str, DesiredState]) -> list[dict[str, object]]:
+        return [change.model_dump(mode="json", by_alias=True) for change in change_views(before, after, overlays)]
+
     with _refusals():
-        state = centre.rollouts.start(policy, body.generation, user=user, why=body.reason, changes=_changes)
+        state = centre.rollouts.start(policy, body.generation, user=user, why=body.reason, changes=changes)
     return views.rollout(state)
-
-
-def _changes(before: Mapping[str, DesiredState], after: Mapping[str, DesiredState]) -> list[dict[str, object]]:
-    return [change.model_dump(mode="json", by_alias=True) for change in change_views(before, after)]
 
 
 @router.get("/rollouts")
@@ -78,8 +80,9 @@ def preview_rollout(
         listed = [stored for stored in sites.listed(conn) if stored.site.name in target]
         behind = [stored for stored in listed if (stored.assigned_generation or 0) < number]
         before = assigned_states(conn, behind)
+        overlays = parameters.overlays(conn)
     names = sorted(stored.site.name for stored in behind)
-    changes = change_views(before, {name: target[name] for name in names})
+    changes = change_views(before, {name: target[name] for name in names}, overlays)
     return RolloutPreview(
         generation=number,
         applied_at=views.at(found.applied_ns),

@@ -185,6 +185,7 @@ class InstanceView(Shape):
     restarts: int
     devices: list[DeviceView]
     streams: list[StreamView]
+    measures: dict[str, float] = {}  # what the workload measures of itself
 
 
 class NodeView(Shape):
@@ -232,6 +233,78 @@ class EventView(Shape):
     subject: str
     text: str
     actor: str | None = None  # who, for acts of people
+
+
+# ---------------------------------------------------------------- live parameters, inquiries
+
+
+class ParameterView(Shape):
+    """``value`` is what the instance is told; ``fleet_value`` what the applied fleet says. ``set_*`` are null while no
+    operator has set it. ``property_schema``: the signed JSON Schema of the value, with its range."""
+
+    name: str
+    value: Any
+    fleet_value: Any
+    limits: str
+    description: str
+    unit: str
+    property_schema: dict[str, Any]
+    set_at: datetime | None = None
+    set_by: str | None = None
+    why: str | None = None
+
+
+class ParametersView(Shape):
+    """``adopted``: the node runs exactly this revision of this generation."""
+
+    site: str
+    instance: str
+    workload: str
+    version: str
+    generation: int
+    revision: int
+    adopted: bool
+    parameters: list[ParameterView]
+
+
+class ParametersRequest(Shape):
+    """All of it or nothing. ``clear``: back to what the fleet says."""
+
+    values: dict[str, Any] = {}
+    clear: list[str] = []
+    why: Annotated[str, Field(min_length=1, max_length=1000)]
+
+
+class InquiryRequest(Shape):
+    """``kind`` and ``arguments`` are the workload's own words; it only reads for them."""
+
+    kind: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
+    arguments: dict[str, Any] = {}
+    timeout_s: Annotated[float, Field(gt=0, le=3600)] = 30.0
+
+
+class AnswerView(Shape):
+    """``value`` for JSON, ``text`` for text of any kind, ``base64`` for anything else, as ``media`` says."""
+
+    id: str
+    site: str
+    instance: str
+    kind: str
+    at: datetime
+    media: str
+    value: Any = None
+    text: str | None = None
+    base64: str | None = None
+
+
+class InquiryEnd(Shape):
+    """SSE event ``end``, the last one. ``reason``: final, refused, timeout, or unreachable; ``dropped`` answers came
+    faster than they were read."""
+
+    id: str
+    reason: str
+    detail: str = ""
+    dropped: int = 0
 
 
 # ---------------------------------------------------------------- values
@@ -295,6 +368,7 @@ class ChangeAction(StrEnum):
     START = "start"
     STOP = "stop"
     RESTART = "restart"
+    CONFIGURE = "configure"  # live parameters only: it goes on running
     KEEP = "keep"
 
 

@@ -74,9 +74,31 @@ class Connection:
     def get_list(self, path: str, kind: type[Shape], **params: Any) -> list[Shape]:
         return [kind.model_validate(item) for item in self._call("GET", path, params=_given(params)).json()]
 
-    def post(self, path: str, body: BaseModel, kind: type[Shape]) -> Shape:
+    def post(self, path: str, body: BaseModel, kind: type[Shape], *, timeout_s: float = TIMEOUT_S) -> Shape:
         data = body.model_dump(mode="json", by_alias=True)
-        return kind.model_validate(self._call("POST", path, json=data).json())
+        return kind.model_validate(self._call("POST", path, json=data, timeout=timeout_s).json())
+
+    def put(self, path: str, body: BaseModel, kind: type[Shape]) -> Shape:
+        data = body.model_dump(mode="json", by_alias=True)
+        return kind.model_validate(self._call("PUT", path, json=data).json())
+
+    def stream(self, path: str, body: BaseModel, *, timeout_s: float) -> Iterator[tuple[str, str]]:
+        """Post, and read server-sent events as they come: (event, data)."""
+        data = body.model_dump(mode="json", by_alias=True)
+        headers = {"Accept": "text/event-stream"}
+        try:
+            with self._http.stream("POST", path, json=data, headers=headers, timeout=timeout_s) as response:
+                if not response.is_success:
+                    response.read()
+                    self._check(response)
+                event = ""
+                for line in response.iter_lines():
+                    if line.startswith("event: "):
+                        event = line[7:]
+                    elif line.startswith("data: "):
+                        yield event, line[6:]
+        except httpx.HTTPError as error:
+            raise UnreachableError(f"the line to {self.server} was cut: {error}", where=f"POST {path}") from error
 
     def has_blob(self, digest: str) -> bool:
         response = self._send("HEAD", f"/blobs/{digest.replace(':', '/')}")

@@ -88,6 +88,7 @@ ACTION_WORDS = {
     ChangeAction.START: "[green]+ start[/]",
     ChangeAction.STOP: "[red]- stop[/]",
     ChangeAction.RESTART: "[yellow]~ restart[/]",
+    ChangeAction.CONFIGURE: "[green]~ configure[/]",
     ChangeAction.KEEP: "[dim]= keep[/]",
 }
 

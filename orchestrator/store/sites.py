@@ -21,6 +21,7 @@ class StoredSite:
     listed: bool
     assigned_generation: int | None
     assigned_ns: int | None
+    revision: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +80,19 @@ def assign(conn: Connection, name: str, generation: int, now_ns: int) -> bool:
     """Tell a site to run ``generation``; False when it was told so before or told something newer."""
     newer = or_(site.c.assigned_generation.is_(None), site.c.assigned_generation < generation)
     done = conn.execute(
-        update(site).where(site.c.name == name, newer).values(assigned_generation=generation, assigned_ns=now_ns)
+        update(site)
+        .where(site.c.name == name, newer)
+        .values(assigned_generation=generation, assigned_ns=now_ns, revision=0)
     )
     return done.rowcount == 1
+
+
+def revise(conn: Connection, name: str) -> int:
+    """Count one change of parameters within the assigned generation; gives the new revision."""
+    done = conn.execute(
+        update(site).where(site.c.name == name).values(revision=site.c.revision + 1).returning(site.c.revision)
+    )
+    return int(done.scalar_one())
 
 
 # ---------------------------------------------------------------- reports

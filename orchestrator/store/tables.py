@@ -44,6 +44,18 @@ site = Table(
     Column("listed", Boolean, nullable=False),  # in the newest generation
     Column("assigned_generation", BigInteger),
     Column("assigned_ns", BigInteger),
+    Column("revision", BigInteger, nullable=False, server_default="0"),  # changes of parameters since it was assigned
+)
+parameter = Table(
+    "parameter",
+    metadata,
+    Column("site", String(63), primary_key=True),
+    Column("instance", String(63), primary_key=True),
+    Column("name", String(1000), primary_key=True),
+    Column("value", Text, nullable=False),  # JSON
+    Column("set_ns", BigInteger, nullable=False),
+    Column("set_by", Text, nullable=False),
+    Column("why", Text, nullable=False),
 )
 node = Table(
     "node",
@@ -268,6 +280,7 @@ rollout_site = Table(
     Column("since_ns", BigInteger, nullable=False),
     Column("assigned", Boolean, nullable=False),
     Column("moving_ns", BigInteger, nullable=False),
+    Column("counters", Text, nullable=False, server_default="{}"),  # JSON, as the soak began
 )
 
 # ---------------------------------------------------------------- events and access
