@@ -25,7 +25,7 @@ from vplc.scan.configuration import Configuration
 from vplc.scan.errors import NotRunning, Problem, Refused
 
 _RECORD = struct.Struct("<QqII")
-_MAGIC = b"VPLCIMG1"
+_MAGIC = b"VPLCIMG2"
 
 
 class Quality(IntEnum):
@@ -41,11 +41,13 @@ class Quality(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """A value as its type says, its quality, and when it was made (CLOCK_MONOTONIC, ns)."""
+    """A value as its type says, its quality, when it was made (CLOCK_MONOTONIC, ns), and the epoch of the host that
+    made it: it goes up whenever another one of a pair takes over, 0 without a pair."""
 
     value: values.Json
     quality: Quality
     stamp_ns: int
+    epoch: int = 0
 
 
 def describe(configuration: Configuration) -> dict[str, object]:
@@ -71,6 +73,7 @@ def _library(path: Path) -> ctypes.CDLL:
         ("image_publish", ctypes.c_int, [image, u32, u32]),
         ("image_published", ctypes.c_uint64, [image, u32, u32]),
         ("image_stamp", ctypes.c_int64, [image, u32, u32]),
+        ("image_may_drive", ctypes.c_int, [image]),
         ("image_effective", u32, [image, u32, u32]),
         ("image_now", ctypes.c_int64, []),
         ("image_format", ctypes.c_uint64, [image, ctypes.c_uint64, u32, ctypes.POINTER(u32)]),
@@ -190,17 +193,22 @@ class DriverImage:
         front = self._native.image_take(self._address, self._driver, 1)
         data = ctypes.string_at(front, len(self.outputs) * _RECORD.size)
         out = {}
-        for (name, kind), (value, stamp, quality, _) in zip(
+        for (name, kind), (value, stamp, quality, epoch) in zip(
             self.outputs.items(), _RECORD.iter_unpack(data), strict=True
         ):
             raw = value.to_bytes(8, "little")[: values.SIZES[kind]]
-            out[name] = Value(values.decode(kind, raw), Quality(quality), stamp)
+            out[name] = Value(values.decode(kind, raw), Quality(quality), stamp, epoch)
         return out
 
     def output_age_ns(self) -> int | None:
         """Time since the host last published; None when it never did. Old means: the host is dead, go safe."""
         stamp = self._native.image_stamp(self._address, self._driver, 1)
         return int(self._native.image_now()) - int(stamp) if stamp else None
+
+    def may_drive(self) -> bool:
+        """Whether to write to the device at all. False: another machine's host leads, or may soon, and its driver
+        writes there; then not even safe values are written. Always true without a standby on another machine."""
+        return bool(self._native.image_may_drive(self._address))
 
     def published(self) -> int:
         """How many sets of outputs the host published."""
