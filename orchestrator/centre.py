@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection
@@ -107,7 +107,7 @@ class Centre:
         self.stopping = False
         self._warned: dict[tuple[str, str], int] = {}
         self._warned_lock = threading.Lock()
-        self.metrics.watch(self._fleet)
+        self.metrics.watch(self._fleet, self._measures)
 
     def reader(self, conn: Connection) -> SiteReader:
         return SiteReader(conn, self.presence.last, self.now_ns(), self.settings.offline_after_ns)
@@ -163,6 +163,12 @@ class Centre:
     def summaries(self) -> list[SiteSummary]:
         with self.store.read() as conn:
             return self.reader(conn).summaries(sites.listed(conn))
+
+    def _measures(self) -> list[tuple[str, str, Mapping[str, float]]]:
+        with self.store.read() as conn:
+            reports = sites.reports(conn)
+        found = [(r.site, instance.name, instance.measures) for r in reports for instance in r.report.instances]
+        return [one for one in found if one[2]]
 
     def _fleet(self) -> tuple[Sequence[SiteSummary], RolloutStatus | None, int]:
         with self.store.read() as conn:

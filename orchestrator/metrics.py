@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -10,6 +10,8 @@ from prometheus_client.registry import Collector
 
 from orchestrator.api.schemas import LinkState, SiteSummary
 from orchestrator.rollouts.states import RolloutStatus
+
+Measures = Callable[[], Sequence[tuple[str, str, Mapping[str, float]]]]  # of (site, instance)
 
 
 class Metrics:
@@ -62,9 +64,32 @@ class Metrics:
     def observe_db(self, kind: str, seconds: float) -> None:
         self.db_seconds.labels(kind).observe(seconds)
 
-    def watch(self, fleet: Callable[[], tuple[Sequence[SiteSummary], RolloutStatus | None, int]]) -> None:
-        """``fleet()`` gives every site, the newest rollout's status, and the live listeners; called at each scrape."""
+    def watch(
+        self, fleet: Callable[[], tuple[Sequence[SiteSummary], RolloutStatus | None, int]], measures: Measures
+    ) -> None:
+        """``fleet()`` gives every site, the newest rollout's status, and the live listeners; ``measures()`` what
+        workloads measure of themselves. Both are called at each scrape."""
         self.registry.register(_Fleet(fleet))
+        self.registry.register(_Workloads(measures))
+
+
+class _Workloads(Collector):
+    def __init__(self, measures: Measures) -> None:
+        self._measures = measures
+
+    def collect(self) -> Iterable[Metric]:
+        family = GaugeMetricFamily(
+            "sluice_workload_measure",
+            "What a workload measures of itself, as last reported.",
+            labels=["site", "instance", "measure"],
+        )
+        for site, instance, measures in self._measures():
+            for name, value in measures.items():
+                family.add_metric([site, instance, name], value)
+        yield family
+
+    def describe(self) -> Iterable[Metric]:
+        return ()
 
 
 class _Fleet(Collector):

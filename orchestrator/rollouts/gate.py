@@ -2,7 +2,8 @@
 
 Healthy: every node that has work accepted the generation; every instance is Running (Ok) with the right release and
 configuration; every stream the release declares delivers samples to the centre, fresh and good enough. Running alone
-proves nothing in a plant: a translator that talks to no device also runs.
+proves nothing in a plant: a translator that talks to no device also runs. Of class control, besides, the measured
+jitter keeps the signed budget; its counters of overruns and faults go along, for the soak to watch.
 """
 
 from __future__ import annotations
@@ -13,6 +14,10 @@ from manifests.messages import InstanceStatus, State
 from manifests.model import DesiredState, PlacedInstance
 from orchestrator.rollouts.evidence import Evidence
 from orchestrator.rollouts.plan import SECOND_NS, SiteReport
+
+# Names of measures that workloads of class control tell of themselves.
+JITTER = "jitter_p999_us"
+COUNTERS = ("overruns", "faults")
 
 # The state a site had been told in an earlier generation, to see whether an instance is unchanged since.
 EarlierState = Callable[[int], DesiredState | None]
@@ -28,7 +33,7 @@ def judge(
         return SiteReport(online=False, why_offline="LinkLost")
     trouble = _trouble(desired, needed, evidence, earlier, now_ns)
     if trouble is None:
-        return SiteReport(online=True, healthy=True)
+        return SiteReport(online=True, healthy=True, counters=_counters(desired, evidence))
     return SiteReport(online=True, healthy=False, reason=trouble[0], detail=trouble[1])
 
 
@@ -48,7 +53,11 @@ def _trouble(
     for placed in desired.instances:
         node_report = evidence.reports[placed.instance.node]
         found = {i.name: i for i in node_report.report.instances}.get(placed.instance.name)
-        trouble = _instance_trouble(placed, found, earlier) or _stream_trouble(placed, found, evidence, now_ns)
+        trouble = (
+            _instance_trouble(placed, found, earlier)
+            or _control_trouble(placed, found)
+            or _stream_trouble(placed, found, evidence, now_ns)
+        )
         if trouble is not None:
             return trouble
     return None
@@ -69,6 +78,31 @@ def _instance_trouble(
     if not same:  # an instance that did not change is never restarted, so it may carry an older number
         return "OtherConfiguration", f"{name} still runs the configuration of generation {found.generation}"
     return None
+
+
+def _control_trouble(placed: PlacedInstance, found: InstanceStatus | None) -> tuple[str, str] | None:
+    assert found is not None
+    control = placed.release.control
+    if control is None:
+        return None
+    jitter = found.measures.get(JITTER)
+    if jitter is None:
+        return "NoMeasures", f"{placed.instance.name} has not measured its jitter yet"
+    if jitter > control.jitter_p999_us:
+        budget = f"{control.jitter_p999_us:g} us are signed for the 99.9th percentile"
+        return "JitterOverBudget", f"{placed.instance.name} wakes up to {jitter:g} us late; {budget}"
+    return None
+
+
+def _counters(desired: DesiredState, evidence: Evidence) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for placed in desired.instances:
+        if placed.release.control is None:
+            continue
+        instances = evidence.reports[placed.instance.node].report.instances
+        measures = next((one.measures for one in instances if one.name == placed.instance.name), {})
+        found |= {f"{placed.instance.name} {name}": measures[name] for name in COUNTERS if name in measures}
+    return found
 
 
 def _stream_trouble(

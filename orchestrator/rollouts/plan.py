@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from orchestrator.rollouts.states import (
     IN_MOTION,
@@ -39,6 +39,7 @@ from orchestrator.rollouts.states import (
 )
 
 SECOND_NS = 1_000_000_000
+NEW_FAULTS = "NewFaults"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,8 @@ class SiteReport:
 
     ``healthy``: it runs the rollout's generation, every instance is Running (Ok) and every declared stream delivers;
     ``reason`` and ``detail`` say why not. ``why_offline`` is NotEnrolled or LinkLost. ``ahead``: it was told a newer
-    generation than the rollout's, so this rollout has no business there any more.
+    generation than the rollout's, so this rollout has no business there any more. ``counters``: what its control
+    workloads have counted by now, which must stand still during a soak.
     """
 
     online: bool
@@ -56,6 +58,7 @@ class SiteReport:
     detail: str = ""
     why_offline: str = "LinkLost"
     ahead: bool = False
+    counters: Mapping[str, float] = field(default_factory=dict)
 
 
 UNKNOWN = SiteReport(online=False, why_offline="NotEnrolled")
@@ -132,8 +135,10 @@ def _site(state: SiteState, report: SiteReport, rollout: RolloutState, now_ns: i
             if report.why_offline != state.reason:
                 return Explain(site, report.why_offline, "")
             return None
+        case SitePhase.MOVING if late_s >= 0 and state.reason == NEW_FAULTS:
+            return Fail(site, NEW_FAULTS, f"not steady {rollout.gate.timeout_s:g} s after it was told: {state.detail}")
         case SitePhase.MOVING if report.healthy:
-            return Soak(site)
+            return Soak(site, report.counters)
         case SitePhase.MOVING if late_s >= 0:
             detail = f"not healthy {rollout.gate.timeout_s:g} s after it was told: {report.detail or report.reason}"
             return Fail(site, report.reason, detail)
@@ -141,10 +146,21 @@ def _site(state: SiteState, report: SiteReport, rollout: RolloutState, now_ns: i
             return Explain(site, report.reason, report.detail)
         case SitePhase.SOAKING if not report.healthy:
             return Relapse(site, report.reason, report.detail)
+        case SitePhase.SOAKING if faults := _moved(state.counters, report.counters):
+            return Relapse(site, NEW_FAULTS, faults)
         case SitePhase.SOAKING if now_ns - state.since_ns >= rollout.gate.soak_s * SECOND_NS:
             return Pass(site)
         case _:
             return None
+
+
+def _moved(before: Mapping[str, float], now: Mapping[str, float]) -> str:
+    """Which counters did not stand still; one that fell says that its workload began anew."""
+    moved = [(name, before[name], value) for name, value in sorted(now.items()) if before.get(name, value) != value]
+    return "; ".join(
+        f"{name} {old:g} -> {new:g}" if new > old else f"{name} {old:g} -> {new:g}: it was restarted"
+        for name, old, new in moved
+    )
 
 
 def _verdict(rollout: RolloutState, number: int) -> WaveAction:

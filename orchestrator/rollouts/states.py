@@ -101,7 +101,10 @@ UNSETTLED = frozenset({SitePhase.PENDING, SitePhase.MOVING, SitePhase.SOAKING})
 
 @dataclass(frozen=True, slots=True)
 class SiteState:
-    """``assigned``: told to run the generation. ``moving_ns``: when, counted anew after a time offline."""
+    """``assigned``: told to run the generation. ``moving_ns``: when, counted anew after a time offline.
+
+    ``counters``: what its control workloads had counted (overruns, faults) when the soak began.
+    """
 
     site: str
     phase: SitePhase = SitePhase.PENDING
@@ -110,6 +113,7 @@ class SiteState:
     since_ns: int = 0
     assigned: bool = False
     moving_ns: int = 0
+    counters: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +173,7 @@ class Assign:
 @dataclass(frozen=True, slots=True)
 class Soak:
     site: str
+    counters: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,8 +299,8 @@ def _site(state: SiteState, action: SiteAction, now_ns: int) -> SiteState:
     match action:
         case Assign():
             return replace(to(SiteEvent.ASSIGN, "Assigned"), assigned=True, moving_ns=now_ns)
-        case Soak():
-            return to(SiteEvent.SOAK)
+        case Soak(_, counters):
+            return replace(to(SiteEvent.SOAK), counters=counters)
         case Relapse(_, reason, detail):
             return to(SiteEvent.RELAPSE, reason, detail)
         case Pass():

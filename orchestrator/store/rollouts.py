@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -56,7 +57,16 @@ def get(conn: Connection, number: int, *, lock: bool = False) -> RolloutState | 
     waves = []
     for wave in waves_rows:
         sites = tuple(
-            SiteState(s.site, SitePhase(s.phase), s.reason, s.detail, s.since_ns, s.assigned, s.moving_ns)
+            SiteState(
+                s.site,
+                SitePhase(s.phase),
+                s.reason,
+                s.detail,
+                s.since_ns,
+                s.assigned,
+                s.moving_ns,
+                json.loads(s.counters),
+            )  # fmt: skip
             for s in site_rows
             if s.wave == wave.number
         )
@@ -137,4 +147,5 @@ def _site(state: SiteState) -> dict[str, object]:
         "since_ns": state.since_ns,
         "assigned": state.assigned,
         "moving_ns": state.moving_ns,
+        "counters": json.dumps(dict(state.counters), sort_keys=True),
     }
