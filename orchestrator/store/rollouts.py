@@ -66,7 +66,7 @@ def get(conn: Connection, number: int, *, lock: bool = False) -> RolloutState | 
                 s.assigned,
                 s.moving_ns,
                 json.loads(s.counters),
-            )  # fmt: skip
+            )
             for s in site_rows
             if s.wave == wave.number
         )
