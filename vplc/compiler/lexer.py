@@ -137,8 +137,8 @@ _PATTERN = re.compile(
 _LITERALS = {"duration": "TIME", "stamp": "DT", "day": "DATE", "clock": "TOD"}
 
 
-def tokenize(source: Source, diagnostics: Diagnostics) -> list[Token]:
-    """All tokens of `source`, ended by one EOF token."""
+def tokenize(source: Source, diagnostics: Diagnostics, comments: list[Token] | None = None) -> list[Token]:
+    """All tokens of `source`, ended by one EOF token; comments go to `comments` for who wants them."""
     text = source.text
     out: list[Token] = []
     push = out.append
@@ -155,6 +155,8 @@ def tokenize(source: Source, diagnostics: Diagnostics) -> list[Token]:
         group = m.lastgroup
         stop = m.end()
         if group == "space":
+            if comments is not None and text[at] == "/":
+                comments.append(Token("COMMENT", text[at:stop], "", at, stop))
             at = stop
             continue
         if group == "word":
@@ -172,6 +174,8 @@ def tokenize(source: Source, diagnostics: Diagnostics) -> list[Token]:
             push(Token("INT", raw, raw, at, stop))
         elif group == "comment":
             stop = _comment(source, diagnostics, at, flat)
+            if comments is not None:
+                comments.append(Token("COMMENT", text[at:stop], "", at, stop))
         elif group == "pragma":
             close = text.find("}", at)
             if close < 0:
