@@ -276,7 +276,9 @@ class DockerRuntime:
             cap_drop=["ALL"],
             security_opt=["no-new-privileges:true"],
             privileged=False,
-            init=self._init,
+            # The engine's init would stay root without CAP_KILL, and could not pass a stop on to another user: class control
+            # brings its own first process.
+            init=self._init and not of_control,
             pids_limit=resources.pids,
             mem_limit=memory,
             memswap_limit=memory,
