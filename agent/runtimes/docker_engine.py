@@ -276,8 +276,8 @@ class DockerRuntime:
             cap_drop=["ALL"],
             security_opt=["no-new-privileges:true"],
             privileged=False,
-            # The engine's init would stay root without CAP_KILL, and could not pass a stop on to another user: class control
-            # brings its own first process.
+            # Class control brings its own first process: the engine's would stay root without CAP_KILL, and could not
+            # pass a stop on to another user.
             init=self._init and not of_control,
             pids_limit=resources.pids,
             mem_limit=memory,
