@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from vplc.drivers import check
 from vplc.scan import access, journal, plan, status, variables
 from vplc.scan.configuration import Configuration, load
 from vplc.scan.errors import NotRunning, Problem, Refused
@@ -113,7 +114,11 @@ def change(folder: Path, config_path: Path, trial_scans: int = TRIAL_SCANS) -> V
         found = status.read(folder)
         if found.phase != "running":
             raise NotRunning(f"{folder}: the scan host does not run")
-        problems = [*library_problems(configuration), *_shape_problems(folder, found, configuration)]
+        problems = [
+            *library_problems(configuration),
+            *check.problems(configuration),
+            *_shape_problems(folder, found, configuration),
+        ]
         if found.on_trial:
             problems.append(Problem(str(folder), "the last change is still on trial", "try again in a moment"))
         comparison = compare(variables.read(folder, found.version).rows, configuration.layout, configuration.renamed)

@@ -12,6 +12,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from vplc.drivers import check
 from vplc.scan import plan, retain, variables
 from vplc.scan.build import HOST, find
 from vplc.scan.configuration import Configuration, load
@@ -39,7 +40,7 @@ def run_folder(name: str) -> Path:
 def prepare(config_path: Path, warm: bool = True) -> Prepared:
     """Reads and checks everything. Raises Refused with all that is wrong."""
     configuration = load(config_path)
-    problems = library_problems(configuration)
+    problems = [*library_problems(configuration), *check.problems(configuration)]
     if problems:
         raise Refused(problems)
     alarms: list[str] = []

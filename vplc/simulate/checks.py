@@ -39,7 +39,7 @@ class Outcome:
 class _Window:
     """The samples that a check looks at: from index `first` on."""
 
-    values: memoryview
+    values: memoryview[float]
     first: int
     step_ns: int
 

@@ -44,7 +44,7 @@ class Document:
 
     def value(self, node: yaml.Node) -> Any:  # Any: whatever the scalar is
         try:
-            return self._loader.construct_object(node, deep=True)  # type: ignore[no-untyped-call]  # pyyaml
+            return self._loader.construct_object(node, deep=True)
         except (yaml.YAMLError, ValueError):
             return getattr(node, "value", "")
 

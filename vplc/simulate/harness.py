@@ -218,8 +218,8 @@ def write(h: Harness) -> str:
     after = w.when(w.multiple(h.record_every)) if h.record_every > 1 else ""
     row = w.new(f"udiv i64 %k, {h.record_every}")
     for i, cell in enumerate(h.columns):
-        at = w.new(f"add i64 {row}, {i * h.capacity}")
-        place = w.new(f"getelementptr double, ptr %rows, i64 {at}")
+        index = w.new(f"add i64 {row}, {i * h.capacity}")
+        place = w.new(f"getelementptr double, ptr %rows, i64 {index}")
         w.do(f"store double {_load(w, cell)}, ptr {place}")
     if after:
         w.end(after)

@@ -44,7 +44,7 @@ def axis(low: float, high: float) -> Axis:
     return Axis(ticks[0], ticks[-1], ticks)
 
 
-def thin(values: memoryview, columns: int) -> list[tuple[float, float]]:
+def thin(values: memoryview[float], columns: int) -> list[tuple[float, float]]:
     """Positions (0..1) and values, at most about two per column: each column's first extreme, then the other, so that
     no spike is lost."""
     count = len(values)

@@ -28,7 +28,7 @@ class Samples:
     step_ns: int
     count: int
     columns: tuple[Column, ...]
-    values: dict[str, memoryview]
+    values: dict[str, memoryview[float]]
 
     def kind(self, path: str) -> str:
         return next(c.kind for c in self.columns if c.path == path)

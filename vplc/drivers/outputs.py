@@ -1,0 +1,71 @@
+"""Which outputs a driver owes its device: changes, refreshes, and the safe values when the host has died. Pure."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from vplc.drivers.rows import Writing
+from vplc.scan.image import Quality, Value
+from vplc.scan.values import Json
+
+
+class Source(enum.Enum):
+    """Where the values come from that the device should have."""
+
+    NOBODY = "the host has not published yet"
+    HOST = "the host"
+    SAFE = "the declared safe values: the host has stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """`values` are to be written now; `known` are all the device should have."""
+
+    source: Source
+    values: Mapping[str, Json]
+    known: Mapping[str, Json]
+
+
+class Outputs:
+    """Remembers what the device has acknowledged."""
+
+    def __init__(self, writing: Writing, safe: Mapping[str, Json]) -> None:
+        self._writing, self._safe = writing, safe
+        self._has: dict[str, tuple[Json, int]] = {}  # acknowledged value, and when
+        self._source = Source.NOBODY
+
+    def due(self, values: Mapping[str, Value], age_ns: int | None, now_ns: int) -> Due:
+        """`age_ns` is the time since the host last published; None: never."""
+        timeout = self._writing.host_timeout_ns
+        if age_ns is None:
+            self._source = Source.NOBODY
+            return Due(self._source, {}, {})
+        if timeout and age_ns > timeout:
+            # Once, and once more after the connection was lost: nobody but this driver knows that the host is dead.
+            self._source = Source.SAFE
+            owed = {n: v for n, v in self._safe.items() if n not in self._has or self._has[n][0] != v}
+            return Due(self._source, owed, self._safe)
+        self._source = Source.HOST
+        known = {n: v.value for n, v in values.items() if v.quality is not Quality.NEVER}
+        refresh = self._writing.refresh_ns
+        due: dict[str, Json] = {}
+        for name, value in known.items():
+            has = self._has.get(name)
+            if has is None or has[0] != value or (refresh and now_ns - has[1] >= refresh):
+                due[name] = value
+        return Due(self._source, due, known)
+
+    def written(self, values: Mapping[str, Json], now_ns: int) -> None:
+        """The device has acknowledged these."""
+        for name, value in values.items():
+            self._has[name] = (value, now_ns)
+
+    def forget(self, names: Iterable[str] | None = None) -> None:
+        """The device may have lost these (default: all): its power, its connection."""
+        if names is None:
+            self._has.clear()
+        else:
+            for name in names:
+                self._has.pop(name, None)
