@@ -224,6 +224,9 @@ def layout_document(build: Build, target: str) -> dict[str, object]:
             }
             for owner, e in entries
         ],
+        "access": [
+            {"name": a.name, "path": a.path, "type": a.type.name, "writable": a.writable} for a in program.accesses
+        ],
         "structure": structure(program),
         "faults": [
             {

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from vplc.compiler import typed
 from vplc.compiler.source import Source
 from vplc.compiler.symbols import PouSymbol, Scope, Variable
+from vplc.compiler.types import Type
 
 PROFILES = ("iec", "codesys")
 
@@ -32,6 +33,16 @@ class ProgramInstance:
     after: list[typed.Stmt] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class AccessPath:
+    """A name of VAR_ACCESS and the path, as the layout writes it, that it stands for."""
+
+    name: str
+    path: str
+    type: Type
+    writable: bool
+
+
 @dataclass(slots=True)
 class Program:
     """All POUs and global variables of one build, names resolved and bodies typed."""
@@ -45,6 +56,7 @@ class Program:
     tasks: list[TaskInfo] = field(default_factory=list)
     tests: list[PouSymbol] = field(default_factory=list)
     statics: list[Variable] = field(default_factory=list)
+    accesses: list[AccessPath] = field(default_factory=list)
     testing: bool = False
     instance_calls: dict[int, typed.Stmt] = field(default_factory=dict)
     configuration: str = ""  # names as declared, for those that show the program; empty without a CONFIGURATION

@@ -7,6 +7,7 @@ whether a program is right.
 from __future__ import annotations
 
 import difflib
+import re
 from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from dataclasses import dataclass, field
 class Source:
     """One file: its name and text, with line lookup."""
 
-    __slots__ = ("library", "name", "starts", "text")
+    __slots__ = ("_words", "library", "name", "starts", "text")
 
     def __init__(self, name: str, text: str, library: bool = False) -> None:
         self.name = name
@@ -28,11 +29,19 @@ class Source:
             starts.append(at + 1)
             at = find("\n", at + 1)
         self.starts = starts
+        self._words: dict[str, bool] = {}
 
     def line_col(self, offset: int) -> tuple[int, int]:
         """Line and column, both counted from 1."""
         line = bisect_right(self.starts, offset)
         return line, offset - self.starts[line - 1] + 1
+
+    def has_word(self, word: str) -> bool:
+        """Whether the text has this word at all; asked once for each POU, searched once."""
+        known = self._words.get(word)
+        if known is None:
+            known = self._words[word] = re.search(rf"\b{word}\b", self.text, re.IGNORECASE) is not None
+        return known
 
     def line_text(self, line: int) -> str:
         start = self.starts[line - 1]

@@ -308,6 +308,7 @@ class Pou:
     namespace: str = ""
     usings: tuple[str, ...] = ()
     extra: dict[str, list[Stmt]] = field(default_factory=dict)
+    generics: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -330,6 +331,20 @@ class Globals:
     namespace: str = ""
     usings: tuple[str, ...] = ()
     list_name: str = ""
+
+
+@dataclass(slots=True)
+class Access:
+    """`name : path : type READ_WRITE;` of VAR_ACCESS; `program` names the PROGRAM it stands in."""
+
+    start: int
+    end: int
+    name: str
+    path: Expr
+    type: TypeRef
+    writable: bool
+    source: Source
+    program: str = ""
 
 
 @dataclass(slots=True)
@@ -366,6 +381,7 @@ class Unit:
     types: list[TypeDecl] = field(default_factory=list)
     globals: list[Globals] = field(default_factory=list)
     configurations: list[Configuration] = field(default_factory=list)
+    accesses: list[Access] = field(default_factory=list)
     tests: list[Pou] = field(default_factory=list)
     setup: Pou | None = None
     teardown: Pou | None = None

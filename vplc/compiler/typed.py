@@ -183,6 +183,23 @@ class Call(Expr):
     enable: Expr | None = None
     enabled_out: Expr | None = None
     extra: list[Expr] = field(default_factory=list)
+    own_enable: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class TypeTest(Expr):
+    """`target ?= operand`: the operand, or null when its instance is no `block` (or does not implement it)."""
+
+    operand: Expr
+    block: PouSymbol
+
+
+@dataclass(slots=True, eq=False)
+class Attempt(Expr):
+    """Stores `value`, a reference, to `place`; TRUE when it is not null."""
+
+    place: Expr
+    value: Expr
 
 
 @dataclass(slots=True, eq=False)
@@ -248,6 +265,7 @@ class CallBlock(Stmt):
     enabled_out: Expr | None = None
     virtual: bool = False
     action: PouSymbol | None = None
+    own_enable: bool = False
 
 
 @dataclass(slots=True, eq=False)

@@ -164,7 +164,6 @@ class EnumType(Type):
     members: dict[str, int] = field(default_factory=dict)
     display: dict[str, str] = field(default_factory=dict)
     default: int = 0
-    hidden: bool = False
 
     @property
     def size(self) -> int:  # type: ignore[override]  # follows the underlying type

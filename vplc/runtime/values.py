@@ -235,7 +235,7 @@ def show(t: Type, value: int | float) -> Json:
     if base.group == "time":
         return duration_text(int(value), long)
     if base.group == "date":
-        return f"{long}D#{date_text(int(value))}"
+        return f"{'LDATE' if long else 'D'}#{date_text(int(value))}"
     if base.group == "tod":
         return f"{long}TOD#{clock_text(int(value))}"
     if base.group == "dt":
@@ -249,8 +249,9 @@ _DAY = 86_400_000_000_000
 
 def duration_text(ns: int, long: str = "") -> str:
     """`T#1s500ms`, as TIME_TO_STRING writes it."""
+    word = "LTIME" if long else "T"
     if ns == 0:
-        return f"{long}T#0ms"
+        return f"{word}#0ms"
     sign, rest, out = "-" if ns < 0 else "", abs(ns), ""
     for unit, size in (
         ("d", _DAY),
@@ -264,7 +265,7 @@ def duration_text(ns: int, long: str = "") -> str:
         if rest >= size:
             out += f"{rest // size}{unit}"
             rest %= size
-    return f"{long}T#{sign}{out}"
+    return f"{word}#{sign}{out}"
 
 
 def date_text(ns: int) -> str:

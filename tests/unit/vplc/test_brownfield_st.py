@@ -396,3 +396,332 @@ def test_a_real_literal_beyond_all_types_is_refused(number: str) -> None:
 def test_an_unknown_type_is_the_only_complaint_about_its_initial_values() -> None:
     program = "PROGRAM Main\nVAR a : Pmup(1) := (x := 2); b : ARRAY [1..2] OF Pmup[(1), (2)]; END_VAR\nEND_PROGRAM\n"
     assert messages(program) == ['unknown type "Pmup"'] * 2
+
+
+@pytest.mark.parametrize("profile", ["iec", "codesys"])
+def test_a_body_reports_through_eno(profile: str) -> None:
+    run_both(
+        """
+        FUNCTION Share : INT
+        VAR_INPUT whole, parts : INT; END_VAR
+        IF parts = 0 THEN ENO := FALSE; RETURN; END_IF;
+        Share := whole / parts;
+        END_FUNCTION
+        FUNCTION_BLOCK Gate
+        VAR_INPUT level : INT; END_VAR
+        VAR runs : INT; END_VAR
+        runs := runs + 1;
+        IF level > 5 THEN ENO := FALSE; END_IF;
+        END_FUNCTION_BLOCK
+        """,
+        """
+        TEST 'function'
+        VAR n : INT := 7; ok : BOOL; END_VAR
+        n := Share(whole := 10, parts := 2, ENO => ok); ASSERT_TRUE(ok); ASSERT_EQ(n, 5);
+        n := Share(EN := TRUE, whole := 10, parts := 0, ENO => ok); ASSERT_FALSE(ok);
+        n := 7; ok := TRUE;
+        n := Share(EN := FALSE, whole := 10, parts := 2, ENO => ok); ASSERT_FALSE(ok); ASSERT_EQ(n, 7);
+        END_TEST
+        TEST 'block'
+        VAR g : Gate; ok : BOOL; END_VAR
+        g(level := 3, ENO => ok); ASSERT_TRUE(ok);
+        g(level := 9, ENO => ok); ASSERT_FALSE(ok);
+        g(EN := TRUE, level := 3, ENO => ok); ASSERT_TRUE(ok);
+        g(EN := FALSE, ENO => ok); ASSERT_FALSE(ok); ASSERT_EQ(g.runs, 3);
+        END_TEST
+        """,
+        profile,
+    )
+
+
+def test_initial_values_of_an_instance_may_go_through_properties() -> None:
+    run_both(
+        """
+        FUNCTION_BLOCK Tank
+        VAR litres : INT; END_VAR
+        PROPERTY Hectolitres : INT
+        GET
+        Hectolitres := litres / 100;
+        END_GET
+        SET
+        litres := Hectolitres * 100;
+        END_SET
+        END_PROPERTY
+        END_FUNCTION_BLOCK
+        VAR_GLOBAL t : Tank := (Hectolitres := 3);
+          row : ARRAY [1..2] OF Tank := [(Hectolitres := 1), (Hectolitres := 2)];
+        END_VAR
+        """,
+        """
+        TEST 'property'
+        ASSERT_EQ(t.litres, 300); ASSERT_EQ(row[2].litres, 200);
+        END_TEST
+        """,
+    )
+
+
+def test_conversions_and_sizes_of_constants_are_constants() -> None:
+    run_both(
+        """
+        TYPE Kind : (Slow := 3, Fast) DINT; END_TYPE
+        TYPE Code : (A := ANY_TO_DINT(Kind.Slow), B := DINT_TO_INT(Kind.Fast) * 10) DINT; END_TYPE
+        TYPE Frame : STRUCT head : BYTE; body : LREAL; END_STRUCT END_TYPE
+        VAR_GLOBAL CONSTANT
+          N : INT := MAX(2, REAL_TO_INT(3.5));
+          M : UINT := SHL(1, 3);
+        END_VAR
+        VAR_GLOBAL a : ARRAY [1..N] OF INT; raw : ARRAY [0..SIZEOF(Frame) - 1] OF BYTE; q : ARRAY [1..M] OF INT; END_VAR
+        """,
+        """
+        TEST 'constants'
+        ASSERT_EQ(Code.A, Code#A); ASSERT_EQ(DINT_TO_INT(Code.B), 40);
+        ASSERT_EQ(SIZEOF(a), 8); ASSERT_EQ(SIZEOF(raw), SIZEOF(Frame)); ASSERT_EQ(SIZEOF(q), 16);
+        END_TEST
+        """,
+    )
+
+
+def test_words_of_the_test_language_are_names_in_programs() -> None:
+    run_both(
+        """
+        FUNCTION TEST : INT
+        VAR_INPUT name : STRING; END_VAR
+        TEST := LEN(name);
+        END_FUNCTION
+        FUNCTION_BLOCK Machine
+        VAR SETUP : R_TRIG; n : INT; END_VAR
+        TEST('abc');
+        SETUP(CLK := TRUE);
+        n := TEST('abcd');
+        END_FUNCTION_BLOCK
+        """,
+        """
+        TEST 'names'
+        VAR m : Machine; END_VAR
+        m(); ASSERT_EQ(m.n, 4); ASSERT_TRUE(m.SETUP.Q);
+        END_TEST
+        """,
+    )
+
+
+def test_an_own_action_takes_the_arguments_of_its_block() -> None:
+    run_both(
+        """
+        FUNCTION_BLOCK Mixer
+        VAR_INPUT rate : INT; END_VAR
+        VAR total : INT; END_VAR
+        Add(rate := 5);
+        THIS^.Add(rate := 2);
+        ACTION Add:
+        total := total + rate;
+        END_ACTION
+        END_FUNCTION_BLOCK
+        """,
+        """
+        TEST 'action'
+        VAR m : Mixer; END_VAR
+        m(); ASSERT_EQ(m.total, 7);
+        END_TEST
+        """,
+    )
+
+
+def test_a_function_may_have_the_name_of_a_type() -> None:
+    run_both(
+        """
+        FUNCTION TIME : TIME
+        TIME := T#3s;
+        END_FUNCTION
+        FUNCTION_BLOCK F
+        VAR t : TIME; END_VAR
+        t := TIME();
+        END_FUNCTION_BLOCK
+        """,
+        "TEST 'time' VAR f : F; END_VAR f(); ASSERT_EQ(f.t, T#3s); END_TEST",
+    )
+
+
+def test_library_and_list_names_before_a_name_are_passed_over() -> None:
+    run_both(
+        """
+        FUNCTION_BLOCK Queue
+        VAR n : INT; END_VAR
+        METHOD Push
+        n := n + 1;
+        END_METHOD
+        n := n + 10;
+        END_FUNCTION_BLOCK
+        FUNCTION_BLOCK Long EXTENDS Stock.Queue
+        SUPER^();
+        END_FUNCTION_BLOCK
+        VAR_GLOBAL line : Long; END_VAR
+        FUNCTION_BLOCK Feeder
+        Lists.line(); Lists.line.Push();
+        END_FUNCTION_BLOCK
+        """,
+        "TEST 'names' VAR f : Feeder; END_VAR f(); ASSERT_EQ(line.n, 11); END_TEST",
+    )
+
+
+def test_the_control_blocks_of_the_annex_are_there() -> None:
+    run_both(
+        "",
+        """
+        TEST 'hysteresis'
+        VAR h : HYSTERESIS; END_VAR
+        h(XIN1 := 3.0, XIN2 := 2.0, EPS := 0.5); ASSERT_TRUE(h.Q);
+        h(XIN1 := 1.6); ASSERT_TRUE(h.Q);
+        h(XIN1 := 1.4); ASSERT_FALSE(h.Q);
+        h(XIN1 := 2.4); ASSERT_FALSE(h.Q);
+        END_TEST
+        TEST 'integral and derivative count in seconds'
+        VAR i : INTEGRAL; d : DERIVATIVE; n : INT; END_VAR
+        FOR n := 1 TO 10 DO i(RUN := TRUE, XIN := 2.0, CYCLE := T#100ms); END_FOR;
+        ASSERT_NEAR(i.XOUT, 2.0, 0.0001);
+        i(R1 := TRUE, X0 := 7.0); ASSERT_EQ(i.XOUT, 7.0); ASSERT_FALSE(i.Q);
+        d(RUN := FALSE, XIN := 0.0, CYCLE := T#100ms);
+        FOR n := 1 TO 5 DO d(RUN := TRUE, XIN := INT_TO_REAL(n)); END_FOR;
+        ASSERT_NEAR(d.XOUT, 10.0, 0.001);
+        END_TEST
+        TEST 'ramp'
+        VAR r : RAMP; n : INT; END_VAR
+        r(RUN := FALSE, X0 := 1.0, X1 := 5.0, TR := T#1s, CYCLE := T#250ms);
+        FOR n := 1 TO 3 DO r(RUN := TRUE); END_FOR;
+        ASSERT_NEAR(r.XOUT, 3.0, 0.0001); ASSERT_TRUE(r.BUSY);
+        FOR n := 1 TO 3 DO r(); END_FOR;
+        ASSERT_EQ(r.XOUT, 5.0); ASSERT_FALSE(r.BUSY);
+        END_TEST
+        TEST 'pid'
+        VAR c : PID; END_VAR
+        c(AUTO := TRUE, PV := 3.0, SP := 1.0, KP := 2.0, TR := 1.0, TD := 0.0, CYCLE := T#100ms);
+        ASSERT_NEAR(c.XOUT, 4.4, 0.0001);
+        END_TEST
+        """,
+        "iec",
+    )
+
+
+def test_an_older_ampersand_takes_the_address() -> None:
+    run_both(
+        "VAR_GLOBAL x : INT := 4; p : REF_TO INT; END_VAR",
+        "TEST 'address' p := &x; p^ := 5; ASSERT_EQ(x, 5); ASSERT_TRUE((x = 5) & (p^ = 5)); END_TEST",
+    )
+
+
+def test_a_missing_semicolon_costs_one_message_and_no_declaration() -> None:
+    text = """
+        PROGRAM P
+        VAR a : INT END_VAR
+        VAR b : INT
+          c : REAL; END_VAR
+        a := 1; b := 2; c := 3.0;
+        END_PROGRAM
+        """
+    assert messages(text, "iec") == ['expected ";", found "END_VAR"', 'expected ";", found "c"']
+
+
+def test_what_needs_memory_or_catches_faults_is_named() -> None:
+    text = """
+        FUNCTION_BLOCK F
+        END_FUNCTION_BLOCK
+        PROGRAM P
+        VAR p : POINTER TO F; x, e : INT; END_VAR
+        p := __NEW(F);
+        __TRY
+        x := 1;
+        __CATCH(e)
+        x := 2;
+        __FINALLY
+        x := 3;
+        __ENDTRY
+        END_PROGRAM
+        """
+    said = messages(text)
+    assert len(said) == 2
+    assert any("__NEW is not supported" in one for one in said)
+    assert any("__TRY is not supported" in one for one in said)
+
+
+def test_a_real_literal_beyond_real_is_an_error() -> None:
+    assert "does not fit REAL" in messages("PROGRAM P VAR r : REAL := 1.0E39; END_VAR END_PROGRAM", "iec")[0]
+    assert "does not fit REAL" in messages("PROGRAM P VAR r : REAL; END_VAR r := REAL#-1E40; END_PROGRAM", "iec")[0]
+
+
+def test_an_instance_is_not_constant() -> None:
+    text = "PROGRAM P VAR CONSTANT t : TON; END_VAR t(); END_PROGRAM"
+    assert "t is CONSTANT" in messages(text, "iec")[0]
+
+
+def test_long_durations_and_dates_are_written_with_their_full_words() -> None:
+    run_both(
+        "",
+        """
+        TEST 'texts'
+        ASSERT_EQ(LTIME_TO_STRING(LTIME#90s), 'LTIME#1m30s'); ASSERT_EQ(TIME_TO_STRING(T#90s), 'T#1m30s');
+        ASSERT_EQ(LDATE_TO_STRING(LDATE#2024-01-05), 'LDATE#2024-01-05');
+        END_TEST
+        """,
+        "iec",
+    )
+
+
+BREWERY = """
+    FUNCTION_BLOCK Limit
+    VAR_INPUT top : INT := 1; END_VAR
+    VAR n : INT; END_VAR
+    END_FUNCTION_BLOCK
+    TYPE Recipe : STRUCT litres : INT; name : STRING; END_STRUCT END_TYPE
+    VAR_GLOBAL pressure : ARRAY [0..2] OF REAL; END_VAR
+    PROGRAM Line
+    VAR f : Limit; r : Recipe; ok : BOOL; END_VAR
+    f();
+    END_PROGRAM
+    CONFIGURATION Plant
+      RESOURCE Cpu ON PLC
+        TASK Slow (INTERVAL := T#10ms, PRIORITY := 1);
+        PROGRAM line1 WITH Slow : Line;
+        PROGRAM line2 WITH Slow : Line;
+      END_RESOURCE
+      VAR_CONFIG
+        Cpu.line1.f : Limit := (top := 5);
+        Cpu.line2.r : Recipe := (litres := 7, name := 'red');
+      END_VAR
+      VAR_ACCESS
+        amount : Cpu.line2.r.litres : INT READ_WRITE;
+        third : pressure[2] : REAL READ_ONLY;
+        whole : Plant.Cpu.line1.r : Recipe;
+        port : Cpu.%QW4 : WORD READ_WRITE;
+      END_VAR
+    END_CONFIGURATION
+    """
+
+
+def test_var_config_gives_structures_and_instances_their_values(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plant = tmp_path / "plant.st"
+    plant.write_text(textwrap.dedent(BREWERY))
+    assert main(["run", str(plant), "--program", "line1", "--json", "--watch", "f.top,r.litres"]) == 0
+    assert json.loads(capsys.readouterr().out)["values"] == {"f.top": 5, "r.litres": 0}
+    assert main(["run", str(plant), "--program", "line2", "--json", "--watch", "f.top,r.litres,r.name"]) == 0
+    assert json.loads(capsys.readouterr().out)["values"] == {"f.top": 1, "r.litres": 7, "r.name": "red"}
+
+
+def test_access_paths_go_to_the_layout(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plant = tmp_path / "plant.st"
+    plant.write_text(textwrap.dedent(BREWERY))
+    assert main(["build", str(plant), "-o", str(tmp_path / "plant.so"), "-O", "0"]) == 0
+    capsys.readouterr()
+    assert json.loads((tmp_path / "plant.json").read_text())["access"] == [
+        {"name": "amount", "path": "line2.r.litres", "type": "INT", "writable": True},
+        {"name": "third", "path": "pressure[2]", "type": "REAL", "writable": False},
+        {"name": "whole", "path": "line1.r", "type": "Recipe", "writable": False},
+        {"name": "port", "path": "%QW4", "type": "WORD", "writable": True},
+    ]
+
+
+def test_an_access_path_that_leads_nowhere_or_to_another_type_is_an_error() -> None:
+    wrong = BREWERY.replace("line2.r.litres : INT", "line2.r.litre : INT")
+    assert "this path leads to no variable" in messages(wrong, "iec")[0]
+    wrong = BREWERY.replace("line2.r.litres : INT", "line2.r.litres : REAL")
+    assert "is INT, not REAL" in messages(wrong, "iec")[0]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from vplc.compiler import tree, typed
 from vplc.compiler.check.base import elementary, type_name
-from vplc.compiler.check.expressions import Expressions
+from vplc.compiler.check.generic import Generics
 from vplc.compiler.check.resolve import NamedType
 from vplc.compiler.source import nearest
 from vplc.compiler.symbols import PouSymbol, Variable
@@ -40,7 +40,7 @@ class Callee:
     block: BlockType | None = None
 
 
-class Calls(Expressions):
+class Calls(Generics):
     def intrinsic(self, name: str, node: tree.Call, want: Type | None) -> typed.Expr:
         raise NotImplementedError
 
@@ -126,6 +126,9 @@ class Calls(Expressions):
                 known = self.has_namespace(text.upper())
                 if isinstance(inner, PouSymbol) and inner.kind == "FUNCTION" and (known or self.codesys):
                     return Callee("function", inner)
+                if isinstance(inner, Variable) and self.codesys and self.own_property(text.upper()) is None:
+                    # The name of a global variable list before an instance.
+                    return self._instance_callee(self.variable(inner, node), node)
                 if known and inner is None:
                     self.error("E030", f'unknown function "{text}.{node.name}"', node)
                     return None
@@ -261,6 +264,8 @@ class Calls(Expressions):
             return self.reference_to(place, t, arg.value)
         if isinstance(arg.value, (tree.ListInit, tree.StructInit)):
             return self.aggregate(arg.value, t)
+        if self.is_any(t):
+            return self.described(arg.value, t)
         value = self.expr(arg.value, t)
         return self.coerce(value, t, arg.value, param.name)
 
@@ -380,15 +385,20 @@ class Calls(Expressions):
                 "call it on its own line, then read its outputs" if callee.kind == "block" else "",
             )
             return self.bad(node)
-        e = self.function_call(callee, node)
+        e = self.function_call(callee, node, want)
         if e.type is VOID:
             self.error("E054", f"{callee.symbol.name if callee.symbol else '?'} has no result", node)
             return self.bad(node)
         return e
 
-    def function_call(self, callee: Callee, node: tree.Call) -> typed.Expr:
+    def function_call(self, callee: Callee, node: tree.Call, want: Type | None = None) -> typed.Expr:
         symbol = callee.symbol
         assert symbol is not None
+        if symbol.tree.generics and symbol.kind == "FUNCTION" and not symbol.declared:
+            instance = self.instantiate(symbol, node, want)
+            if instance is None:
+                return self.bad(node)
+            symbol = instance
         params = symbol.params
         found = self.bind(symbol, params, node) or {}
         args: list[typed.Expr | None] = []
@@ -421,13 +431,23 @@ class Calls(Expressions):
         self.note_call(symbol, callee)
         if symbol.external:
             self.warn("W083", f"{symbol.name} is external: there is no body to run", node)
-        return typed.Call(result, node.start, symbol, args, outputs, callee.instance, callee.virtual, en, eno, extra)
+        call = typed.Call(result, node.start, symbol, args, outputs, callee.instance, callee.virtual, en, eno, extra)
+        call.own_enable = self.own_enable(symbol, call)
+        return call
+
+    def own_enable(self, symbol: PouSymbol, call: typed.Call | typed.CallBlock) -> bool:
+        """Whether the body sets ENO itself; the place that takes it is then FALSE when EN is."""
+        if "ENO" not in symbol.variables:
+            return False
+        call.enabled_out = next((place for v, place in call.outputs if v.name.upper() == "ENO"), None)
+        return True
 
     def note_call(self, symbol: PouSymbol, callee: Callee | None = None) -> None:
         if self.pou is not None:
             self.pou.calls.add(symbol)
 
-    def block_call(self, callee: Callee, node: tree.Call) -> typed.Stmt:
+    def block_call(self, callee: Callee, node: tree.Call, runs: PouSymbol | None = None) -> typed.Stmt:
+        """A call of an instance; `runs` is what runs when it is not the block's body."""
         symbol, block = callee.symbol, callee.block
         assert symbol is not None
         assert block is not None
@@ -461,10 +481,12 @@ class Calls(Expressions):
                 if value is not None:
                     inputs.append((self.raw_edge(param), value))
         en, eno = self.enable(found, params)
-        self.note_call(symbol)
+        self.note_call(runs or symbol)
         if isinstance(callee.instance, typed.Place):
             self._touch(callee.instance)
-        return typed.CallBlock(node.start, callee.instance, block, inputs, inouts, outputs, en, eno, callee.virtual)
+        call = typed.CallBlock(node.start, callee.instance, block, inputs, inouts, outputs, en, eno, callee.virtual)
+        call.own_enable = self.own_enable(symbol, call)
+        return call
 
     def raw_edge(self, param: Variable) -> Variable:
         """R_EDGE inputs are stored raw; the body sees the edge."""
@@ -504,13 +526,15 @@ class Calls(Expressions):
         if callee.kind == "action":
             assert callee.symbol is not None
             instance = callee.instance
+            owner = self.owner_block()
+            if instance is None and owner is not None and owner.type is not None:
+                instance = typed.SelfPlace(owner.type, call.start)
             if call.args and instance is not None and isinstance(instance.type, BlockType):
                 # The arguments are those of the block; the action runs in place of its body.
                 block = Callee("block", instance.type.symbol, instance, block=instance.type)
-                run = self.block_call(block, call)
+                run = self.block_call(block, call, callee.symbol)
                 assert isinstance(run, typed.CallBlock)
                 run.action = callee.symbol
-                self.note_call(callee.symbol)
                 return run
             if call.args:
                 self.error("E051", f"the action {callee.symbol.name} takes no arguments", call)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from vplc.compiler import tree, typed
 from vplc.compiler.check import constants
 from vplc.compiler.check.base import conversion_hint, elementary, type_name
@@ -70,6 +72,46 @@ class Coercion(Resolver):
             return e
         return typed.Const(e.type, e.start, constants.normal(value, target))
 
+    def known(self, e: typed.Expr) -> typed.Expr:
+        """`e`, or the constant that it always is: conversions and choices of constants."""
+        if isinstance(e, typed.Convert):
+            operand, target = self.known(e.operand), e.type.base
+            if not isinstance(operand, typed.Const) or isinstance(operand.value, str):
+                return e
+            source = elementary(operand.type)
+            if not isinstance(target, Elementary) or source is None or {source.group, target.group} & _TIMES:
+                return e
+            value = operand.value
+            if isinstance(value, float) and target.is_discrete:
+                if not math.isfinite(value):
+                    return e
+                value = int(value) if e.mode == "trunc" else constants.round_half_even(value)
+            if target.is_discrete and e.mode != "wrap" and not target.low <= value <= target.high:
+                return e
+            return typed.Const(e.type, e.start, constants.normal(value, target))
+        if isinstance(e, typed.Intrinsic) and e.name in ("MIN", "MAX", "SHL", "SHR") and len(e.args) == 2:
+            a, b = (self.known(x) for x in e.args)
+            t = e.type.base
+            if not isinstance(a, typed.Const) or not isinstance(b, typed.Const) or not isinstance(t, Elementary):
+                return e
+            if isinstance(a.value, str) or isinstance(b.value, str):
+                return e
+            if e.name in ("MIN", "MAX"):
+                return typed.Const(e.type, e.start, (min if e.name == "MIN" else max)(a.value, b.value))
+            if isinstance(a.value, int) and isinstance(b.value, int) and 0 <= b.value <= 64:
+                bits = a.value & ((1 << t.bits) - 1)
+                shifted = bits << b.value if e.name == "SHL" else bits >> b.value
+                return typed.Const(e.type, e.start, constants.wrap(shifted, t))
+        if isinstance(e, typed.Binary) and isinstance(e.type.base, Elementary):
+            a, b = self.known(e.left), self.known(e.right)
+            if not (isinstance(a, typed.Const) and isinstance(b, typed.Const)):
+                return e
+            if not isinstance(a.value, str) and not isinstance(b.value, str):
+                folded = constants.fold(e.op, a.value, b.value, e.type.base)
+                if folded is not None:
+                    return typed.Const(e.type, e.start, folded)
+        return e
+
     def constant_to(self, e: typed.Const, target: Type, node: tree.Expr) -> typed.Expr | None:
         """A constant in the type its context wants; None when the general rules must decide."""
         base = target.base
@@ -110,7 +152,10 @@ class Coercion(Resolver):
                 return typed.Const(target, e.start, target.low)
             return None
         if base.group in ("real", "any_real"):
-            return typed.Const(base, e.start, constants.normal(value, base))
+            number = constants.normal(value, base)
+            if base is REAL and math.isinf(float(number)) and math.isfinite(value):
+                self.error("E042", "this number does not fit REAL: its largest is about 3.4E38", node, "use LREAL")
+            return typed.Const(base, e.start, number)
         if isinstance(value, float):
             return None
         if base.group == "bool":

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from vplc.compiler import tree, typed
+from dataclasses import fields
+
+from vplc.compiler import tree
 from vplc.compiler.check.resolve import NamedType
 from vplc.compiler.check.statements import Statements
-from vplc.compiler.model import ProgramInstance, TaskInfo
 from vplc.compiler.source import Span
 from vplc.compiler.symbols import EnumValue, PouSymbol, Scope, Variable
 from vplc.compiler.types import (
     BOOL,
     ERROR,
-    TIME,
-    UDINT,
     ArrayType,
     BlockType,
     InterfaceType,
-    PointerType,
-    StructType,
-    same,
 )
 
 _KINDS = {
@@ -114,6 +110,8 @@ class Declarations(Statements):
                 init_done=True,
             )
         self.enter(root, pou.namespace, pou.name, symbol, pou, unit)
+        if self.is_generic(symbol):
+            return
         self.program.pous.append(symbol)
         for method in pou.methods:
             self.add_method(symbol, method)
@@ -217,6 +215,7 @@ class Declarations(Statements):
                 symbol.variables[pou.name.rpartition(".")[2].upper()] = result
         for block in pou.blocks:
             self.declare_block(symbol, block)
+        self.implicit_eno(symbol)
         for one in list(symbol.methods.values()):
             self.declare(one)
         for prop in pou.properties:
@@ -232,6 +231,9 @@ class Declarations(Statements):
             for name in names:
                 node = tree.Name(pou.start, pou.end, name)
                 found = self.lookup(name)
+                if found is None and self.codesys and "." in name:
+                    # A library's name before the block's: text files do not carry libraries.
+                    found = self.lookup(name.rpartition(".")[2])
                 if not isinstance(found, PouSymbol):
                     self.error("E062", f'"{name}" is unknown', node)
                     continue
@@ -301,6 +303,8 @@ class Declarations(Statements):
                     decl.type,
                     "make it a FUNCTION_BLOCK, or pass the instance as VAR_IN_OUT",
                 )
+            if isinstance(t, BlockType) and constant and not self.codesys and kind != "inout":
+                self.error("E044", f"{decl.name} is CONSTANT: an instance of {t.name} changes when it runs", decl)
             if kind == "instance":
                 self.instance_variable(symbol, variable)
                 continue
@@ -314,6 +318,17 @@ class Declarations(Statements):
                 self.edge_variables(symbol, variable)
             elif kind == "inout" and decl.init is not None:
                 self.error("E044", f"{decl.name} is VAR_IN_OUT and has no initial value", decl)
+
+    def implicit_eno(self, symbol: PouSymbol) -> None:
+        """A body that names ENO has it as an output, TRUE at the beginning of each call."""
+        if symbol.kind not in ("FUNCTION", "METHOD", "FUNCTION_BLOCK") or "ENO" in symbol.variables:
+            return
+        if not symbol.source.has_word("ENO") or not names_eno(symbol.tree.body):
+            return
+        eno = Variable("ENO", BOOL, "output", owner=symbol, source=symbol.source, scope=symbol.scope)
+        eno.value, eno.init, eno.init_done = None, 1, True
+        symbol.variables["ENO"] = eno
+        symbol.params.append(eno)
 
     def instance_variable(self, symbol: PouSymbol, variable: Variable) -> None:
         """VAR_INST of a method lives in the instance."""
@@ -396,169 +411,15 @@ class Declarations(Statements):
             accessors.append(method)
         symbol.properties[prop.name.upper()] = (t, accessors[0], accessors[1])
 
-    # -- configurations --------------------------------------------------------------------------------
 
-    def configure(self, config: tree.Configuration) -> None:
-        self.source, self.scope, self.pou = config.source, self.program.scope, None
-        self.program.configuration, self.program.resource = config.name, config.resource
-        names = set()
-        for task in config.tasks:
-            interval: int | None = None
-            priority = 0
-            single = ""
-            if "INTERVAL" in task.options:
-                node = task.options["INTERVAL"]
-                value = self.coerce(self.expr(node), TIME, node)
-                if isinstance(value, typed.Const) and isinstance(value.value, int):
-                    interval = value.value
-                    if interval <= 0:
-                        self.error("E042", "INTERVAL is longer than zero", node)
-            if "PRIORITY" in task.options:
-                got = self.constant_int(task.options["PRIORITY"])
-                priority = got or 0
-            if "SINGLE" in task.options:
-                node = task.options["SINGLE"]
-                single = self.qualified(node) or "?"
-            names.add(task.name.upper())
-            self.program.tasks.append(TaskInfo(task.name, interval, priority, single))
-        first: set[int] = {id(i.program) for i in self.program.instances}
-        for instance in config.instances:
-            node = tree.Name(instance.start, instance.start + len("PROGRAM"), instance.name)
-            found = self.lookup(instance.type_name)
-            if not isinstance(found, PouSymbol) or found.kind not in ("PROGRAM", "FUNCTION_BLOCK"):
-                self.error("E080", f"{instance.type_name} is no PROGRAM", node)
-                continue
-            if instance.task and instance.task.upper() not in names:
-                self.error("E085", f"there is no TASK {instance.task}", node)
-            one = ProgramInstance(instance.name, found, instance.task)
-            if id(found) in first or found.result_variable is None:
-                assert found.type is not None
-                variable = Variable(
-                    instance.name,
-                    found.type,
-                    "program",
-                    None,
-                    None,
-                    config.source,
-                    storage="static",
-                    scope=self.program.scope,
-                    init_done=True,
-                )
-            else:
-                first.add(id(found))
-                variable = found.result_variable
-            one.init = variable
-            key = instance.name.upper()
-            if key not in self.program.scope.names:
-                self.program.scope.names[key] = variable
-            self.program.instances.append(one)
-            if instance.args:
-                self.instance_args(one, instance, variable, node)
-
-    def instance_args(self, one: ProgramInstance, instance: tree.Instance, variable: Variable, node: tree.Expr) -> None:
-        """`PROGRAM p WITH t : P(in := x, out => y)`: done around each scan."""
-        from vplc.compiler.check.calls import Callee
-
-        assert one.program.type is not None
-        place = typed.VariablePlace(one.program.type, instance.start, variable)
-        call = tree.Call(instance.start, node.end, node, instance.args)
-        params = {p.name.upper() for p in one.program.params}
-        call.args = [a for a in call.args if a.name.upper() in params]
-        self.pou = one.program
-        saved, self.pou = self.pou, None
-        self.program.instance_calls[id(one)] = self.block_call(
-            Callee("block", one.program, place, block=one.program.type), call
-        )
-        self.pou = saved
-
-    def configure_addresses(self) -> None:
-        """VAR_CONFIG: addresses and initial values for variables of single instances."""
-        self.pou = None
-        for group in self.configs:
-            self.source, self.scope = group.source, self.program.scope
-            for decl in group.block.decls:
-                chain = self.configured(decl.name)
-                if len(chain) < 2:
-                    self.error(
-                        "E032", f"{decl.name} leads to no variable of a program", decl, "write instance.variable"
-                    )
-                    continue
-                found = chain[-1]
-                t = self.variable_type(found)
-                if decl.type is not None and not same(self.resolve(decl.type), t) and t is not ERROR:
-                    self.error("E040", f"{decl.name} is {t.name} where it is declared", decl)
-                    continue
-                found.written = True
-                place: typed.Expr = typed.VariablePlace(chain[0].type, decl.start, chain[0])
-                for v in chain[1:]:
-                    owner = v.owner
-                    place = typed.MemberPlace(
-                        self.variable_type(v), decl.start, place, -1, f"{id(owner)}.{v.name.upper()}", self.raw_edge(v)
-                    )
-                if decl.address:
-                    self.give_address(chain, decl, place)
-                if decl.init is not None:
-                    value, statements = self.init_value(t, decl.init, place)
-                    if isinstance(value, (int, float, str)):
-                        statements = [typed.Assign(decl.start, place, typed.Const(t, decl.start, value), initial=True)]
-                    elif value is not None:
-                        self.error("E045", "VAR_CONFIG gives initial values to elementary variables", decl.init)
-                    root = chain[0]
-                    root.dynamic = [*(root.dynamic if isinstance(root.dynamic, list) else []), *statements]
-
-    def configured(self, path: str) -> list[Variable]:
-        """The variables a path of VAR_CONFIG runs through, from the instance on; empty when it leads nowhere."""
-        chain: list[Variable] = []
-        for part in path.upper().split("."):
-            if not chain:
-                symbol = self.program.scope.find(part)
-                if isinstance(symbol, PouSymbol):
-                    symbol = symbol.result_variable
-                # Anything else is the name of the configuration or of a resource.
-                if isinstance(symbol, Variable):
-                    chain.append(symbol)
-                continue
-            t = self.variable_type(chain[-1])
-            member = t.symbol.find_member(part) if isinstance(t, BlockType) else None
-            if member is None:
-                return []
-            chain.append(member)
-        return chain
-
-    def give_address(self, chain: list[Variable], decl: tree.VarDecl, place: typed.Expr) -> None:
-        """A variable that exists once lives at its address; one of several is copied around each scan."""
-        found = chain[-1]
-        mine = [one for one in self.program.instances if one.init is chain[0]]
-        if not mine:
-            found.address = decl.address
-            return
-        same_program = [one for one in self.program.instances if one.program is mine[0].program]
-        if len(chain) == 2 and len(same_program) == 1:
-            found.address = decl.address
-            return
-        # Shown as its address, as other direct addresses are, unless the program names the same address itself.
-        taken = any(v.address == decl.address for v in self.program.globals)
-        spot = Variable(
-            f"__config{len(self.program.globals)}" if taken else f"__{decl.address}",
-            place.type,
-            "global",
-            None,
-            None,
-            self.source,
-            address=decl.address,
-            scope=self.program.scope,
-            init_done=True,
-            written=True,
-            taken=True,
-            hidden=True,
-        )
-        self.program.globals.append(spot)
-        there = typed.VariablePlace(place.type, decl.start, spot)
-        area = decl.address.lstrip("%")[0]
-        if area in "IM":
-            mine[0].before.append(typed.Assign(decl.start, place, there))
-        if area in "QM":
-            mine[0].after.append(typed.Assign(decl.start, there, place))
-
-
-__all__ = ["UDINT", "Declarations", "PointerType", "StructType"]
+def names_eno(node: object) -> bool:
+    """Whether ENO is used as a variable anywhere in a body; in a call it is the callee's."""
+    if isinstance(node, list):
+        return any(names_eno(one) for one in node)
+    if isinstance(node, tuple):
+        return any(names_eno(one) for one in node)
+    if isinstance(node, tree.Name):
+        return node.name.upper() == "ENO"
+    if isinstance(node, (tree.Expr, tree.Stmt, tree.Argument)):
+        return any(names_eno(getattr(node, f.name)) for f in fields(node))
+    return False

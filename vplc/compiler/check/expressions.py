@@ -118,13 +118,8 @@ class Expressions(Literals):
             hint = f"call it: {node.name}(...)" if found.kind in ("FUNCTION", "METHOD") else "declare an instance of it"
             self.error("E034", f"{node.name} is a {found.kind}, not a value", node, hint)
             return self.bad(node)
-        if upper == "ENO" and self.pou is not None and self.pou.kind in ("FUNCTION", "METHOD", "FUNCTION_BLOCK"):
-            eno = Variable("ENO", BOOL, "temp", owner=self.pou)
-            self.pou.variables[upper] = eno
-            assert self.pou.scope is not None
-            self.pou.scope.names[upper] = eno
-            eno.value, eno.init, eno.init_done = None, 1, True
-            return typed.VariablePlace(BOOL, node.start, eno)
+        if upper == "EN" and self.pou is not None and self.pou.kind in ("FUNCTION", "METHOD", "FUNCTION_BLOCK"):
+            return typed.Const(BOOL, node.start, 1)  # with EN = FALSE the body does not run
         self.error("E030", f'unknown name "{node.name}"', node, nearest(node.name, self.visible_names()))
         return self.bad(node)
 
@@ -533,7 +528,7 @@ class Expressions(Literals):
     # -- constants -----------------------------------------------------------------------------------
 
     def constant_int(self, expr: tree.Expr) -> int | None:
-        e = self.expr(expr)
+        e = self.known(self.expr(expr))
         if isinstance(e, typed.Const) and isinstance(e.value, int) and e.type is not ERROR:
             return e.value
         if e.type is not ERROR:

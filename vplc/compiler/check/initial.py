@@ -5,6 +5,7 @@ from __future__ import annotations
 from vplc.compiler import tree, typed
 from vplc.compiler.check.base import type_name
 from vplc.compiler.check.builtins import Builtins
+from vplc.compiler.check.expressions import prop_place
 from vplc.compiler.source import nearest
 from vplc.compiler.symbols import PouSymbol, Variable
 from vplc.compiler.types import (
@@ -125,7 +126,7 @@ class InitialValues(Builtins):
                 self.reference_to(value, t, node) if not isinstance(value, typed.Const) else self.coerce(value, t, node)
             )
         else:
-            value = self.coerce(self.expr(node, t), t, node)
+            value = self.known(self.coerce(self.known(self.expr(node, t)), t, node))
         if value.type is ERROR:
             return None, []
         if isinstance(value, typed.Const):
@@ -243,6 +244,15 @@ class InitialValues(Builtins):
         for name, item in node.fields:
             upper = name.upper()
             member = t.symbol.find_member(upper)
+            prop = t.symbol.find_property(upper) if member is None else None
+            if prop is not None:
+                node_place = prop_place(prop, place, item.start, t.symbol)
+                given = self.coerce(self.expr(item, prop[0]), prop[0], item)
+                if prop[2] is None:
+                    self.error("E044", "this property has no SET: it is read-only", item)
+                elif given.type is not ERROR:
+                    statements.append(typed.Assign(item.start, node_place, given, initial=True))
+                continue
             if member is None or member.kind in ("temp", "external"):
                 known = [v.name for b in t.symbol.bases() for v in b.variables.values()]
                 self.error("E032", f"{t.name} has no variable {name}", item, nearest(name, known))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 from vplc.compiler import tree, typed
-from vplc.compiler.check import constants
 from vplc.compiler.check.operators import Operators
 from vplc.compiler.check.resolve import NamedType
 from vplc.compiler.lexer import clock_ns, date_ns, decode_string, duration_ns, stamp_ns
@@ -153,7 +152,7 @@ class Literals(Operators):
             assert isinstance(number, typed.Const)
             if number.type is ERROR:
                 return number
-            return typed.Const(base, node.start, constants.normal(number.value, base))
+            return self.coerce(typed.Const(ANY_REAL, node.start, number.value), base, plain)
         if node.kind != "INT":
             self.error("E004", f"{node.text} is not a value of {prefix}", node)
             return self.bad(node)

@@ -12,13 +12,18 @@ from vplc.compiler.types import (
     ERROR,
     LINT,
     LREAL,
+    NULL,
     UDINT,
     VOID,
     ArrayType,
+    BlockType,
+    InterfaceType,
     PointerType,
     StringType,
+    StructType,
     SubrangeType,
     Type,
+    align_up,
 )
 
 
@@ -39,12 +44,19 @@ class MemoryFunctions(StringFunctions):
                 t = found.type
             elif found is None:
                 t = ELEMENTARY.get(args[0].name.upper())
+            elif isinstance(found, Type):
+                t = found
             if t is not None:
-                return typed.Intrinsic(UDINT, node.start, "SIZEOF", [typed.Const(t, node.start, 0)])
+                return self._size(t, node)
         e = self.settle(self.expr(args[0]))
-        if e.type is ERROR:
-            return e
-        return typed.Intrinsic(UDINT, node.start, "SIZEOF", [typed.Const(e.type, node.start, 0)])
+        return e if e.type is ERROR else self._size(e.type, node)
+
+    def _size(self, t: Type, node: tree.Call) -> typed.Expr:
+        """A constant where the size is known already, so that array bounds may use it."""
+        found = static_size(t)
+        if found is None:
+            return typed.Intrinsic(UDINT, node.start, "SIZEOF", [typed.Const(t, node.start, 0)])
+        return typed.Const(UDINT, node.start, found[0])
 
     def fn_XSIZEOF(self, node: tree.Call, want: Type | None) -> typed.Expr:  # noqa: N802
         return self.fn_SIZEOF(node, want)
@@ -119,14 +131,68 @@ class MemoryFunctions(StringFunctions):
         if args is None:
             return self.bad(node)
         e = self.raw(args[0])
+        if e.type is ERROR:
+            return e
+        if not isinstance(e.type, (PointerType, InterfaceType)):
+            self.error("E053", "__ISVALIDREF takes a REFERENCE", node)
+            return self.bad(node)
         from vplc.compiler.types import ULINT
 
         value = typed.Convert(ULINT, node.start, e, "same")
         return typed.Compare(BOOL, node.start, "<>", value, typed.Const(ULINT, node.start, 0))
 
     def fn___QUERYINTERFACE(self, node: tree.Call, want: Type | None) -> typed.Expr:  # noqa: N802
-        self.error("E014", "__QUERYINTERFACE is not supported", node)
+        return self._query("__QUERYINTERFACE", node)
+
+    def fn___QUERYPOINTER(self, node: tree.Call, want: Type | None) -> typed.Expr:  # noqa: N802
+        return self._query("__QUERYPOINTER", node)
+
+    def _query(self, name: str, node: tree.Call) -> typed.Expr:
+        """`ok := __QUERYINTERFACE(from, to)`: the assignment attempt `to ?= from` as a value."""
+        args = self.take(node, name, ("FROM", "TO"))
+        if args is None:
+            return self.bad(node)
+        value, place = self.expr(args[0]), self.target(args[1])
+        if ERROR in (value.type, place.type):
+            return self.bad(node)
+        if name == "__QUERYPOINTER":
+            if not isinstance(place.type, PointerType) or not isinstance(value.type, InterfaceType):
+                self.error("E040", f"{name} takes an interface and a pointer", node)
+                return self.bad(node)
+            return typed.Attempt(BOOL, node.start, place, typed.Convert(place.type, node.start, value, "same"))
+        found = self.coerce(self.attempted(value, place.type, args[0]), place.type, args[0])
+        return self.bad(node) if found.type is ERROR else typed.Attempt(BOOL, node.start, place, found)
+
+    def attempted(self, value: typed.Expr, t: Type, node: tree.Expr) -> typed.Expr:
+        """`value` where an assignment attempt may store it: as it is, or null when the instance is of another type."""
+        symbol = t.symbol if isinstance(t, InterfaceType) else None
+        if isinstance(t, PointerType) and isinstance(t.target, BlockType):
+            symbol = t.target.symbol
+        source = value.type
+        if isinstance(source, PointerType):
+            source = source.target
+        if symbol is None or not isinstance(source, (InterfaceType, BlockType)):
+            if source is not NULL:
+                self.error("E040", f"?= works on interfaces and references to instances, not on {t.name}", node)
+                return self.bad(node)
+            return value
+        if source.symbol.is_a(symbol):
+            return value
+        if isinstance(value.type, BlockType):
+            self.take_address(value)
+            value = typed.AddressOf(PointerType("REF_TO", value.type), value.start, value)
+        return typed.TypeTest(t, value.start, value, symbol)
+
+    def _dynamic(self, name: str, node: tree.Call) -> typed.Expr:
+        hint = "declare the instances, or an array of them as a pool, and keep references to those in use"
+        self.error("E014", f"{name} is not supported: memory is fixed before the first scan", node, hint)
         return self.bad(node)
+
+    def fn___NEW(self, node: tree.Call, want: Type | None) -> typed.Expr:  # noqa: N802
+        return self._dynamic("__NEW", node)
+
+    def fn___DELETE(self, node: tree.Call, want: Type | None) -> typed.Expr:  # noqa: N802
+        return self._dynamic("__DELETE", node)
 
     def fn___C_FORMAT(self, node: tree.Call, want: Type | None) -> typed.Expr:  # noqa: N802
         values = self.values([a.value for a in node.args if a.value is not None]) or []
@@ -197,3 +263,23 @@ class MemoryFunctions(StringFunctions):
 
     def fn_FROM_LITTLE_ENDIAN(self, node: tree.Call, want: Type | None) -> typed.Expr:  # noqa: N802
         return self._endian("FROM_LITTLE_ENDIAN", node, False)
+
+
+def static_size(t: Type, depth: int = 0) -> tuple[int, int] | None:
+    """Size and alignment of a type as the layout will fix them; None with function blocks or itself inside."""
+    if depth > 50:
+        return None
+    if isinstance(t, ArrayType):
+        inner = static_size(t.element, depth + 1)
+        return None if inner is None or not t.dims else (t.count * inner[0], inner[1])
+    if isinstance(t, StructType):
+        at, align = 0, 1
+        for f in t.fields.values():
+            inner = static_size(f.type, depth + 1)
+            if inner is None:
+                return None
+            size, one = inner
+            align = max(align, one)
+            at = max(at, size) if t.union else align_up(at, one) + size
+        return max(1, align_up(at, align)), align
+    return None if isinstance(t, BlockType) or t is ERROR else (t.size, t.align)

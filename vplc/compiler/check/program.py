@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from vplc.compiler import tree, typed
-from vplc.compiler.check.declare import Declarations
+from vplc.compiler.check.configuration import Configurations
 from vplc.compiler.check.statements import collect_labels
 from vplc.compiler.model import Program, ProgramInstance
 from vplc.compiler.source import Diagnostics, Span
@@ -35,7 +35,7 @@ def analyse(
     return program
 
 
-class Checker(Declarations):
+class Checker(Configurations):
     def __init__(self, program: Program, diagnostics: Diagnostics, library_scope: Scope) -> None:
         super().__init__(program, diagnostics)
         self.library_scope = library_scope
@@ -67,6 +67,9 @@ class Checker(Declarations):
                 self.configure(config)
         self.default_instances()
         self.configure_addresses()
+        for unit in units:
+            for access in unit.accesses:
+                self.configure_access(access)
         for variable in list(self.program.globals):
             self.variable_type(variable)
             self.global_variable(variable)
@@ -75,6 +78,9 @@ class Checker(Declarations):
         for symbol in list(self.program.pous):
             self.check_pou(symbol)
         for symbol in self.program.tests:
+            self.check_pou(symbol)
+        # Bodies call generic functions, whose instances are POUs of their own and may call more.
+        for symbol in self.program.pous:
             self.check_pou(symbol)
         for variable in list(self.program.globals):
             self.evaluate_init(variable)
@@ -157,6 +163,10 @@ class Checker(Declarations):
                 Span(symbol.source, symbol.tree.start, symbol.tree.end),
             )
         body = self.edges(symbol)
+        eno = symbol.variables.get("ENO")
+        if eno is not None and symbol.kind == "FUNCTION_BLOCK" and eno.decl is None:
+            place = typed.VariablePlace(BOOL, symbol.tree.start, eno)
+            body.append(typed.Assign(symbol.tree.start, place, typed.Const(BOOL, symbol.tree.start, 1)))
         body.extend(self.statements(symbol.tree.body))
         symbol.body = list(body)
         if "teardown" in symbol.tree.extra:

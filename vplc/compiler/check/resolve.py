@@ -16,7 +16,6 @@ from vplc.compiler.types import (
     LWORD,
     MAX_STRING,
     SINT,
-    VOID,
     ArrayType,
     BlockType,
     Elementary,
@@ -31,7 +30,7 @@ from vplc.compiler.types import (
     Type,
 )
 
-GENERIC = frozenset(
+GENERIC_TYPES = frozenset(
     [
         "ANY",
         "ANY_ELEMENTARY",
@@ -48,12 +47,19 @@ GENERIC = frozenset(
         "ANY_CHAR",
         "ANY_DATE",
         "ANY_DERIVED",
-        "__UXINT",
-        "__XINT",
-        "__XWORD",
     ]
 )
-_NATIVE = {"__UXINT": "ULINT", "__XINT": "LINT", "__XWORD": "LWORD", "BIT": "BOOL", "VOID": "BYTE"}
+_NATIVE = {
+    "__UXINT": "ULINT",
+    "__XINT": "LINT",
+    "__XWORD": "LWORD",
+    "UXINT": "ULINT",
+    "XINT": "LINT",
+    "XWORD": "LWORD",
+    "BIT": "BOOL",
+    "VOID": "BYTE",
+    "__VOID": "BYTE",
+}
 
 
 class NamedType:
@@ -185,12 +191,17 @@ class Resolver(CheckerBase):
             plain = ELEMENTARY.get(_NATIVE.get(upper, upper))
             if plain is not None:
                 return plain
-            if upper in GENERIC:
-                return (
-                    PointerType("REFERENCE", VOID) if upper == "ANY" else ELEMENTARY.get(_NATIVE.get(upper, ""), LINT)
-                )
+            if upper in GENERIC_TYPES:
+                return self.generic_type(upper, ref)
+            if upper == "PVOID":
+                return PointerType("POINTER", ELEMENTARY["BYTE"])
+        if isinstance(found, Type):
+            return found
         if isinstance(found, NamedType):
             return self.define(found, ref)
+        if isinstance(found, PouSymbol) and found.kind == "FUNCTION" and upper in ELEMENTARY:
+            # A function may have the name of a type: OSCAT's TIME() has.
+            return ELEMENTARY[upper]
         if isinstance(found, PouSymbol):
             if found.kind in ("FUNCTION_BLOCK", "CLASS"):
                 assert found.type is not None
@@ -218,6 +229,10 @@ class Resolver(CheckerBase):
         hint = nearest(ref.name, [*known, *ELEMENTARY])
         self.error("E031", f'unknown type "{ref.name}"', ref, hint)
         return ERROR
+
+    def generic_type(self, upper: str, ref: tree.NamedRef) -> Type:
+        """ANY and its kin where no call has decided them."""
+        raise NotImplementedError
 
     def define(self, named: NamedType, ref: tree.TypeRef | None = None) -> Type:
         if named.type is not None:
@@ -349,7 +364,8 @@ class Resolver(CheckerBase):
         """Makes the values usable without the type's name."""
         names = self.program.scope.names
         space = self.scope.namespace.upper()
-        if enum.hidden:
+        if self.source.library:
+            # The library's own stay behind their type's name.
             return
         for upper, value in enum.members.items():
             key = f"{space}.{upper}" if space else upper

@@ -20,7 +20,6 @@ from vplc.compiler.types import (
     BlockType,
     Elementary,
     EnumType,
-    InterfaceType,
     PointerType,
     StringType,
     is_scalar,
@@ -128,9 +127,8 @@ class Statements(InitialValues):
             value = self.expr(node.value, t)
         if t is ERROR or value.type is ERROR:
             return None
-        if isinstance(t, InterfaceType) and node.op == "?=":
-            converted = self.implicit(value, t)
-            value = converted if converted is not None else typed.Const(t, node.start, 0)
+        if node.op == "?=":
+            value = self.attempted(value, t, node.value)
         value = self.coerce(value, t, node.value)
         if value.type is ERROR:
             return None

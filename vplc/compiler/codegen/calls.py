@@ -162,22 +162,25 @@ class CallEmitter(IntrinsicEmitter):
 
     def emit_call(self, e: typed.Call, target: str) -> None:
         if e.enable is not None or e.enabled_out is not None:
-            self.with_enable(e.enable, e.enabled_out, lambda: self.plain_call(e, target))
+            self.with_enable(e.enable, e.enabled_out, lambda: self.plain_call(e, target), e.own_enable)
         else:
             self.plain_call(e, target)
 
-    def with_enable(self, enable: typed.Expr | None, enabled: typed.Expr | None, body: object) -> None:
+    def with_enable(
+        self, enable: typed.Expr | None, enabled: typed.Expr | None, body: object, own: bool = False
+    ) -> None:
+        """`own`: the body sets ENO; it comes back as an output like others."""
         assert callable(body)
         if enable is None:
             body()
-            if enabled is not None:
+            if enabled is not None and not own:
                 self.assign_scalar(enabled, "1")
             return
         yes, no, done = self.label("en"), self.label("off"), self.label("eno")
         self.branch(self.condition(enable), yes, no)
         self.begin(yes)
         body()
-        if enabled is not None:
+        if enabled is not None and not own:
             self.assign_scalar(enabled, "1")
         self.jump(done)
         self.begin(no)
@@ -297,11 +300,39 @@ class CallEmitter(IntrinsicEmitter):
         ir = "ptr" if is_aggregate(e.type) else ir_type(e.type)
         self.property_call(e, e.setter, ["ptr null", f"{ir} {value}"])
 
+    # -- assignment attempts ---------------------------------------------------------------------------
+
+    def type_test(self, e: typed.TypeTest) -> str:
+        """The reference when the instance behind it is one of `block`, else null."""
+        raw = self.value(e.operand)
+        t = e.operand.type
+        static = t.target if isinstance(t, PointerType) else t
+        assert isinstance(static, (BlockType, InterfaceType))
+        fitting = [heir for heir in self.module.heirs(static.symbol) if heir.is_a(e.block) and heir.dispatched]
+        look, done = self.label("look"), self.label("tested")
+        first = self.block
+        self.branch(self.op(f"icmp ne i64 {raw}, 0"), look, done)
+        self.begin(look)
+        which = self.op(f"load i32, ptr {self.follow(raw, 8, e.start)}")
+        found = "false"
+        for heir in fitting:
+            found = self.op(f"or i1 {found}, {self.op(f'icmp eq i32 {which}, {heir.type_id}')}")
+        result = self.op(f"select i1 {found}, i64 {raw}, i64 0")
+        second = self.block
+        self.jump(done)
+        self.begin(done)
+        return self.op(f"phi i64 [ 0, %{first} ], [ {result}, %{second} ]")
+
+    def attempt(self, e: typed.Attempt) -> str:
+        value = self.value(e.value)
+        self.assign_scalar(e.place, value)
+        return self.op(f"zext i1 {self.op(f'icmp ne i64 {value}, 0')} to i8")
+
     # -- function blocks -------------------------------------------------------------------------------
 
     def call_block(self, s: typed.CallBlock) -> None:
         if s.enable is not None or s.enabled_out is not None:
-            self.with_enable(s.enable, s.enabled_out, lambda: self.plain_block(s))
+            self.with_enable(s.enable, s.enabled_out, lambda: self.plain_block(s), s.own_enable)
         else:
             self.plain_block(s)
 

@@ -37,6 +37,12 @@ class ExpressionEmitter(ConversionEmitter):
     def property_value(self, e: typed.PropertyPlace) -> str:
         raise NotImplementedError
 
+    def type_test(self, e: typed.TypeTest) -> str:
+        raise NotImplementedError
+
+    def attempt(self, e: typed.Attempt) -> str:
+        raise NotImplementedError
+
     def intrinsic(self, e: typed.Intrinsic) -> str:
         raise NotImplementedError
 
@@ -76,6 +82,10 @@ class ExpressionEmitter(ConversionEmitter):
             return self.op(f"add i64 {a}, {b}")
         if isinstance(e, typed.StringPointer):
             return self.op(f"ptrtoint ptr {self.string(e.value)} to i64")
+        if isinstance(e, typed.TypeTest):
+            return self.type_test(e)
+        if isinstance(e, typed.Attempt):
+            return self.attempt(e)
         if isinstance(e, typed.FunctionCalls):
             pointer = self.pointer("%ctx", e.function.mock_offset + 4)
             return self.op(f"load i32, ptr {pointer}")

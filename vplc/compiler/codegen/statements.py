@@ -124,7 +124,9 @@ class StatementEmitter(CallEmitter):
         if isinstance(e, typed.Call) and e.enable is not None:
             # EN = FALSE leaves the target as it is.
             inner = typed.Call(e.type, e.start, e.callee, e.args, e.outputs, e.instance, e.virtual, None, None, e.extra)
-            self.with_enable(e.enable, e.enabled_out, lambda: self.assign(typed.Assign(s.start, place, inner)))
+            self.with_enable(
+                e.enable, e.enabled_out, lambda: self.assign(typed.Assign(s.start, place, inner)), e.own_enable
+            )
             return
         if isinstance(place, typed.PropertyPlace):
             self.property_set(place, self.temporary(e) if is_aggregate(t) else self.value(e))

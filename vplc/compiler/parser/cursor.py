@@ -154,13 +154,15 @@ class Cursor:
         if self.kind == "ID" and kind.isupper():
             hint = nearest(self.token.text, [kind])
         if kind == ";" or kind == ")":
-            # The sign is missing after the previous token: point there.
-            last = self.previous
-            self.diagnostics.error(
-                "E010", f"expected {wanted}, found {self.shown()}", Span(self.source, last.end - 1, last.end), hint
-            )
+            self.missing(kind, wanted, hint)
             raise SyntaxProblemError
         raise self.fail("E010", f"expected {wanted}, found {self.shown()}", hint)
+
+    def missing(self, sign: str, wanted: str = "", hint: str = "") -> None:
+        """Reports a sign that is missing after the previous token, and points there."""
+        last = self.previous
+        message = f"expected {wanted or chr(34) + sign + chr(34)}, found {self.shown()}"
+        self.diagnostics.error("E010", message, Span(self.source, last.end - 1, last.end), hint)
 
     def name(self, what: str) -> Token:
         if self.kind == "ID":

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from vplc.compiler import tree
 from vplc.compiler.lexer import tokenize
-from vplc.compiler.parser.cursor import SyntaxProblemError
+from vplc.compiler.parser.cursor import SYNC_DECLARATION, SyntaxProblemError
 from vplc.compiler.parser.types import VAR_KINDS, TypeParser
-from vplc.compiler.source import Diagnostics, Source, nearest
+from vplc.compiler.source import Diagnostics, Source, Span, nearest
 
 _MODIFIERS = frozenset({"PUBLIC", "PRIVATE", "PROTECTED", "INTERNAL", "FINAL", "ABSTRACT", "OVERRIDE"})
 _TOP = frozenset(
@@ -83,12 +83,13 @@ class FileParser(TypeParser):
                 unit.pous.append(self.pou())
             elif kind == "TYPE":
                 self.type_block()
-            elif kind in ("VAR_GLOBAL", "VAR_CONFIG", "VAR_EXTERNAL", "VAR", "VAR_ACCESS"):
+            elif kind == "VAR_ACCESS":
+                self.access_block()
+            elif kind in ("VAR_GLOBAL", "VAR_CONFIG", "VAR_EXTERNAL", "VAR"):
                 pragmas = self.take_pragmas()
                 block = self.var_block()
-                if block.kind not in ("VAR_ACCESS",):
-                    name = next((p for p in pragmas if p.startswith("list:")), "")
-                    unit.globals.append(tree.Globals(block, self.source, self.namespace, self.usings, name[5:].strip()))
+                name = next((p for p in pragmas if p.startswith("list:")), "")
+                unit.globals.append(tree.Globals(block, self.source, self.namespace, self.usings, name[5:].strip()))
             elif kind in ("CONFIGURATION", "RESOURCE"):
                 self.configuration()
             elif kind == "NAMESPACE":
@@ -148,10 +149,8 @@ class FileParser(TypeParser):
             namespace=self.namespace,
             usings=self.usings,
         )
-        if self.accept("<"):
-            while self.kind not in (">", "EOF"):
-                self.advance()
-            raise self.fail("E014", "generic POUs are not supported", "write one POU for each type")
+        if self.kind == "<":
+            self.type_parameters(pou)
         self.heritage(pou)
         if self.accept(":"):
             pou.result = self.type_ref()
@@ -163,6 +162,20 @@ class FileParser(TypeParser):
         else:
             self.unclosed(closer, kind, opener.start)
         return pou
+
+    def type_parameters(self, pou: tree.Pou) -> None:
+        """`FUNCTION f<T : ANY_NUM, U : ANY> : T`"""
+        start = self.advance().start
+        while True:
+            name = self.name("the name of a type parameter")
+            self.expect(":")
+            pou.generics[name.upper] = self.name("ANY, ANY_NUM, ...").upper
+            if not self.accept(","):
+                break
+        self.expect(">")
+        if pou.kind != "FUNCTION":
+            span = Span(self.source, start, self.previous.end)
+            self.diagnostics.error("E014", f"a {pou.kind} has no type parameters", span, "write one for each type")
 
     def heritage(self, pou: tree.Pou) -> None:
         while self.is_word("EXTENDS", "IMPLEMENTS"):
@@ -178,7 +191,9 @@ class FileParser(TypeParser):
     def pou_body(self, pou: tree.Pou, closers: tuple[str, ...]) -> None:
         while True:
             kind = self.kind
-            if kind in VAR_KINDS and kind != "VAR_GLOBAL":
+            if kind == "VAR_ACCESS":
+                self.access_block(pou.name if pou.kind == "PROGRAM" else "")
+            elif kind in VAR_KINDS and kind != "VAR_GLOBAL":
                 pou.blocks.append(self.var_block())
             elif kind == "VAR_GLOBAL" and pou.kind in ("PROGRAM", "FUNCTION_BLOCK"):
                 self.unit.globals.append(tree.Globals(self.var_block(), self.source, self.namespace, self.usings))
@@ -458,6 +473,8 @@ class FileParser(TypeParser):
                 if self.accept_word("ON"):
                     self.name("a resource type")
                 open_resources += 1
+            elif kind == "VAR_ACCESS":
+                self.access_block()
             elif kind in VAR_KINDS:
                 block = self.var_block()
                 if block.kind in ("VAR_GLOBAL", "VAR_CONFIG"):
@@ -469,6 +486,35 @@ class FileParser(TypeParser):
             else:
                 self.unclosed(closer, opener.kind, opener.start)
                 raise SyntaxProblemError
+
+    def access_block(self, program: str = "") -> None:
+        """`VAR_ACCESS name : path : type READ_ONLY; END_VAR`: names for the outside."""
+        opener = self.advance()
+        while self.kind not in SYNC_DECLARATION - {";"}:
+            if self.accept(";"):
+                continue
+            here = self.at
+            try:
+                name = self.name("a name for the access path")
+                self.expect(":")
+                path = self.postfix(self.primary())
+                self.expect(":")
+                ref = self.type_ref()
+                writable = self.is_word("READ_WRITE")
+                self.accept_word("READ_WRITE", "READ_ONLY")
+                self.expect(";")
+                self.unit.accesses.append(
+                    tree.Access(name.start, name.end, name.text, path, ref, writable, self.source, program)
+                )
+            except SyntaxProblemError:
+                self.depth = 0
+                self.skip_to(SYNC_DECLARATION)
+                if self.at == here:
+                    self.advance()
+        if self.kind == "END_VAR":
+            self.advance()
+        else:
+            self.unclosed("END_VAR", "VAR_ACCESS", opener.start)
 
     def task(self) -> tree.Task:
         start = self.advance().start

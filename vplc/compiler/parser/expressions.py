@@ -102,6 +102,12 @@ class ExpressionParser(Cursor):
         if kind in _OPERATOR_CALLS and self.peek().kind == "(":
             self.advance()
             return tree.Name(token.start, token.end, token.upper)
+        if kind == "&" and self.peek().kind == "ID":
+            # An older spelling of REF(x).
+            self.advance()
+            place = self.postfix(self.primary())
+            reference = tree.Name(token.start, token.end, "REF")
+            return tree.Call(token.start, place.end, reference, [tree.Argument(place.start, "", place)])
         if kind == ".":
             # CODESYS: a leading dot names the global.
             self.advance()

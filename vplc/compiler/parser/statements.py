@@ -82,6 +82,8 @@ _LABEL_TOKENS = frozenset(
         "#",
     }
 )
+_TRY_WORDS = frozenset({"__TRY", "__CATCH", "__FINALLY", "__ENDTRY"})
+_AFTER_NAME = frozenset({":=", "?=", "=", "(", ".", "[", "^", ";", ":"})
 _CLOSERS = {"END_IF": "IF", "END_CASE": "CASE", "END_FOR": "FOR", "END_WHILE": "WHILE", "END_REPEAT": "REPEAT"}
 
 
@@ -99,7 +101,7 @@ class StatementParser(ExpressionParser):
                 break
             if in_case and self._at_case_label():
                 break
-            if kind == "ID" and self.token.upper in ("TEARDOWN", "SETUP", "TEST") and self.peek().kind != ":=":
+            if kind == "ID" and self._begins_test():
                 break
             here = self.at
             try:
@@ -111,6 +113,13 @@ class StatementParser(ExpressionParser):
                     self.advance()
         self.depth = depth
         return out
+
+    def _begins_test(self) -> bool:
+        """Whether TEST, SETUP or TEARDOWN stands here as a word of test files, not as a name."""
+        upper = self.token.upper
+        if upper == "TEST":
+            return self.peek().kind in ("STR", "WSTR")
+        return upper in ("SETUP", "TEARDOWN") and self.peek().kind not in _AFTER_NAME
 
     def _at_case_label(self) -> bool:
         kind = self.kind
@@ -188,6 +197,14 @@ class StatementParser(ExpressionParser):
                 label = self.advance()
                 self.end_statement()
                 out.append(tree.Goto(start, label.end, label.text))
+                return
+            if upper in _TRY_WORDS:
+                self.advance()
+                if upper == "__TRY":
+                    hint = "a fault stops the program in a defined state; test the values first"
+                    self.fail("E014", "__TRY is not supported: faults are not caught", hint, token)
+                elif upper == "__CATCH" and self.kind == "(":
+                    self.arguments()
                 return
             if upper in ("MOCK", "MOCK_FUNCTION") and follow.kind == "ID":
                 self.advance()

@@ -208,12 +208,15 @@ class TypeParser(StatementParser):
             if given:
                 init = tree.Construct(ref.start, self.previous.end, given, init)
             pragmas += self.take_pragmas()
-            if self.kind != ";" and self.previous.kind in ("END_STRUCT", "END_UNION"):
-                pass
-            else:
-                self.expect(";")
             for name, start, end, address in names:
                 out.append(tree.VarDecl(start, end, name, ref, init, address, edge, pragmas))
+            if self.kind != ";" and self.previous.kind in ("END_STRUCT", "END_UNION"):
+                return
+            if self.kind in SYNC_DECLARATION - {";"} or (self.kind == "ID" and self.peek().kind in (":", ",")):
+                # Only the semicolon is missing: what follows is understood.
+                self.missing(";")
+            else:
+                self.expect(";")
         except SyntaxProblemError:
             self.depth = depth
             here = self.at
