@@ -390,7 +390,7 @@ class TrustStore:
     def _adopt_versions(self, verified: _Verified, now: datetime | None) -> None:
         changed: dict[str, Any] = {
             "director_version": verified.director.targets.version,
-            "catalog_version": verified.catalog.targets.version,
+            "catalog_version": verified.catalog.snapshot.version,
         }
         if now is not None:
             changed |= {"checked_ns": _ns(now), "refusal": "", "refusal_detail": "", "refusal_ns": 0}
@@ -440,7 +440,11 @@ def _run_client(folder: Path, pinned: bytes, held: Files, new: Files, site: str 
     fetcher = _Bundle(new, held, site)
     place = "director" if site is not None else "catalog"
     try:
-        Updater(str(folder), "sync://bundle/", fetcher=fetcher, bootstrap=pinned).refresh()
+        updater = Updater(str(folder), "sync://bundle/", fetcher=fetcher, bootstrap=pinned)
+        updater.refresh()
+        delegated = _delegated_roles(folder)
+        for pattern in delegated.values():
+            updater.get_targetinfo(pattern.replace("*", "-"))  # a search loads the role that may speak for the path
     except TrustError as error:
         raise _inside(error, place) from error
     except OSError:
@@ -448,11 +452,19 @@ def _run_client(folder: Path, pinned: bytes, held: Files, new: Files, site: str 
     except Exception as error:  # RepositoryError, DownloadError, and whatever else hostile bytes provoke
         raise _inside(refusal(error, fetcher.last), place) from error
     files = {"timestamp.json": (folder / "timestamp.json").read_bytes()}
-    for role in ("snapshot", "targets"):
+    for role in ("snapshot", "targets", *delegated):
         data = (folder / f"{role}.json").read_bytes()
         files[f"{json.loads(data)['signed']['version']}.{role}.json"] = data
     files.update({path.name: path.read_bytes() for path in history.iterdir() if path.name.endswith(".root.json")})
     return files
+
+
+def _delegated_roles(folder: Path) -> dict[str, str]:
+    """The delegated roles that the snapshot lists, each with a path it may speak for; both files just verified."""
+    listed = json.loads((folder / "snapshot.json").read_bytes())["signed"]["meta"]
+    delegations = json.loads((folder / "targets.json").read_bytes())["signed"].get("delegations") or {}
+    roles = {role["name"]: role["paths"][0] for role in delegations.get("roles", ()) if role.get("paths")}
+    return {name: pattern for name, pattern in roles.items() if f"{name}.json" in listed}
 
 
 def _read_once(data: bytes, name: str) -> Mapping[str, Any]:
@@ -494,7 +506,7 @@ def _download(client: Source, entry: trust.Entry, path: str, end: float) -> byte
 
 def _entries(repository: VerifiedRepository) -> dict[str, trust.Entry]:
     found: dict[str, trust.Entry] = {}
-    for path, target in repository.targets.targets.items():
+    for path, target in repository.trusted().items():
         digest = f"sha256:{target.hashes.get('sha256', '')}"
         found[path] = trust.Entry(digest, target.length, target.unrecognized_fields.get("custom"))
     return found
@@ -508,6 +520,7 @@ def _versions(repository: VerifiedRepository | None, pinned: bytes) -> Repositor
         timestamp=repository.timestamp.version if repository.timestamp is not None else 0,
         snapshot=repository.snapshot.version,
         targets=repository.targets.version,
+        roles={role: said.version for role, said in repository.delegated.items()},
     )
 
 

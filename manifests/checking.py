@@ -10,16 +10,27 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from tuf.api import exceptions
-from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
+from tuf.api.metadata import DelegatedRole, Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
 from tuf.api.serialization import DeserializationError
 
 from manifests.errors import TrustError
 from manifests.messages import RepositoryVersions
+from manifests.policy import (
+    POLICY_PATH,
+    STRICT,
+    Approver,
+    Consent,
+    Policy,
+    approval_path,
+    consent_path,
+    read_consent,
+    read_policy,
+)
 
 SITE_FIELD = "x-site"
 FACTS_FIELD = "x-sluice"
@@ -33,13 +44,17 @@ MAX_TARGETS_BYTES = 5_000_000
 MAX_RELEASE_BYTES = 1 << 20
 MAX_FILES = 300
 
-METADATA_FILE = re.compile(r"(?:([1-9][0-9]{0,8})\.(root|snapshot|targets)|(timestamp))\.json")
+# A role is one of TUF's own or a delegated one of the catalog.
+METADATA_FILE = re.compile(r"(?:([1-9][0-9]{0,8})\.([a-z][a-z0-9-]{0,40})|(timestamp))\.json")
 _LIMITS = {
     "root": MAX_ROOT_BYTES,
     "timestamp": MAX_TIMESTAMP_BYTES,
     "snapshot": MAX_SNAPSHOT_BYTES,
     "targets": MAX_TARGETS_BYTES,
 }
+_TOP_ROLES = ("root", "timestamp", "snapshot", "targets")
+MAX_DELEGATIONS = 200
+_RELEASE = re.compile(r"(?:translator|analytics|control|system)/[^/]+/[^/]+/release\.json")
 T = TypeVar("T", Root, Timestamp, Snapshot, Targets)
 
 
@@ -56,13 +71,34 @@ class CatalogEntry:
 
 @dataclass(frozen=True)
 class VerifiedRepository:
-    """The newest files of a repository after every signature, digest and version was checked."""
+    """The newest files of a repository after every signature, digest and version was checked.
+
+    ``delegated``: the delegated roles in the order the delegations stand, each with its own targets.
+    """
 
     root: Root
     root_bytes: bytes
     timestamp: Timestamp | None
     snapshot: Snapshot
     targets: Targets
+    delegated: Mapping[str, Targets] = field(default_factory=dict)
+
+    def trusted(self) -> dict[str, TargetFile]:
+        """Every target by path, as TUF's search finds it: the top role first, then each delegated role in order, for
+        the paths delegated to it only."""
+        found = dict(self.targets.targets)
+        if self.targets.delegations is None or self.targets.delegations.roles is None:
+            return found
+        claimed: list[DelegatedRole] = []  # a terminating role that owns a path ends the search there
+        for name, role in self.targets.delegations.roles.items():
+            said = self.delegated.get(name)
+            for path, target in said.targets.items() if said is not None else ():
+                taken = path in found or any(earlier.is_delegated_path(path) for earlier in claimed)
+                if not taken and role.is_delegated_path(path):
+                    found[path] = target
+            if role.terminating:
+                claimed.append(role)
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +109,8 @@ class CatalogView:
     root_version: int
     releases: Mapping[str, CatalogEntry]
     expires: datetime
+    policy: Policy = STRICT
+    approvals: Mapping[str, tuple[Approver, ...]] = field(default_factory=dict)
 
 
 def verify_root(data: bytes) -> int:
@@ -134,7 +172,37 @@ def verify_repository(
     if targets.version != wanted.version:
         raise TrustError(f"holds version {targets.version}", kind="mix-and-match", where=name)
     _fresh(targets, now, name)
-    return VerifiedRepository(trusted, root_bytes, stamp, snapshot, targets)
+    delegated = _delegated(targets, snapshot, files, now)
+    return VerifiedRepository(trusted, root_bytes, stamp, snapshot, targets, delegated)
+
+
+def _delegated(
+    targets: Targets, snapshot: Snapshot, files: Mapping[str, bytes], now: datetime | None
+) -> dict[str, Targets]:
+    """Every delegated role that the snapshot lists; one level deep, as the catalog is."""
+    if targets.delegations is None:
+        return {}
+    roles = targets.delegations.roles
+    if roles is None or len(roles) > MAX_DELEGATIONS:
+        what = f"more than {MAX_DELEGATIONS} delegations, or of a kind that is not used here"
+        raise TrustError(what, kind="oversized", where="targets.json")
+    found: dict[str, Targets] = {}
+    for role in roles:
+        wanted: MetaFile | None = snapshot.meta.get(f"{role}.json")
+        if wanted is None:
+            continue  # delegated to, but has said nothing yet
+        name = f"{wanted.version}.{role}.json"
+        data = _need(files, name)
+        check(name, lambda w=wanted, d=data: w.verify_length_and_hashes(d))
+        metadata = parse(data, Targets, name)
+        check(name, lambda r=role, m=metadata: targets.verify_delegate(r, m.signed_bytes, m.signatures))
+        if metadata.signed.version != wanted.version:
+            raise TrustError(f"holds version {metadata.signed.version}", kind="mix-and-match", where=name)
+        if metadata.signed.delegations is not None:
+            raise TrustError("a delegated role delegates further", kind="malformed", where=name)
+        _fresh(metadata.signed, now, name)
+        found[role] = metadata.signed
+    return found
 
 
 def verify_catalog_update(
@@ -145,39 +213,88 @@ def verify_catalog_update(
     ``new`` needs no timestamp. Raises TrustError: bad signatures, ``expired``, ``rollback`` (an older version, or the
     same one with other content), ``release-changed``.
     """
-    files = {name: data for name, data in {**old, **new}.items() if name != "timestamp.json"}
     uploaded = {name: data for name, data in new.items() if name != "timestamp.json"}
-    roots = {name: data for name, data in files.items() if name.endswith(".root.json")}
+    unchanged = {name: data for name, data in old.items() if not name.endswith((".snapshot.json", "timestamp.json"))}
     for name, data in uploaded.items():
         if name in old and old[name] != data:
             raise TrustError("was published before with other content", kind="rollback", where=name)
-    verified = verify_repository(root, {**roots, **uploaded}, now=now, timestamp=False)
-    entries = read_catalog(verified.targets)
+    verified = verify_repository(root, {**unchanged, **uploaded}, now=now, timestamp=False)
+    entries = read_catalog(verified)
     if any(name.endswith(".snapshot.json") for name in old):
         held = {name: data for name, data in old.items() if name != "timestamp.json"}
         before = verify_repository(root, held, now=None, timestamp=False)
-        for role, was, now_is in (
-            ("snapshot", before.snapshot.version, verified.snapshot.version),
-            ("targets", before.targets.version, verified.targets.version),
-        ):
+        versions = [("snapshot", before.snapshot.version, verified.snapshot.version)]
+        for name, meta in before.snapshot.meta.items():  # a role may not vanish either: what it said would be forgotten
+            after = verified.snapshot.meta.get(name)
+            versions.append((name.removesuffix(".json"), meta.version, after.version if after is not None else 0))
+        for role, was, now_is in versions:
             if now_is < was:
                 raise TrustError(f"version {now_is} is older than {was}", kind="rollback", where=f"{role}.json")
-        for path, entry in read_catalog(before.targets).items():
+        for path, entry in read_catalog(before).items():
             if path in entries and entries[path] != entry:
                 raise TrustError("a signed release changed", kind="release-changed", where=path)
-    expires = min(verified.targets.expires, verified.snapshot.expires, verified.root.expires)
-    return CatalogView(verified.targets.version, verified.root.version, entries, expires)
+    signed = (verified.root, verified.snapshot, verified.targets, *verified.delegated.values())
+    expires = min(one.expires for one in signed)
+    return CatalogView(
+        verified.snapshot.version,
+        verified.root.version,
+        entries,
+        expires,
+        catalog_policy(verified),
+        approvals(verified),
+    )
 
 
-def read_catalog(targets: Targets) -> Mapping[str, CatalogEntry]:
-    """Path to digest and length. Raises TrustError (``malformed``) for a target without a SHA-256."""
+def read_catalog(repository: VerifiedRepository) -> Mapping[str, CatalogEntry]:
+    """The releases: path to digest and length. Raises TrustError (``malformed``) for a target without a SHA-256."""
     found: dict[str, CatalogEntry] = {}
-    for path, target in targets.targets.items():
+    for path, target in repository.trusted().items():
         digest = target.hashes.get("sha256")
         if not isinstance(digest, str) or not re.fullmatch(r"[0-9a-f]{64}", digest):
             raise TrustError("has no SHA-256", kind="malformed", where=path)
-        found[path] = CatalogEntry(f"sha256:{digest}", target.length)
+        if _RELEASE.fullmatch(path):
+            found[path] = CatalogEntry(f"sha256:{digest}", target.length)
     return found
+
+
+def catalog_policy(repository: VerifiedRepository) -> Policy:
+    """The signed policy; the strictest where there is none. Only the top role may state it. Raises TrustError."""
+    target = repository.targets.targets.get(POLICY_PATH)
+    return STRICT if target is None else read_policy(_custom(target, "policy"))
+
+
+def approvals(repository: VerifiedRepository) -> Mapping[str, tuple[Approver, ...]]:
+    """Release path to the sides that approved exactly its digest and length."""
+    trusted = repository.trusted()
+    found: dict[str, tuple[Approver, ...]] = {}
+    for path, target in trusted.items():
+        if not _RELEASE.fullmatch(path):
+            continue
+        said = {side: trusted.get(approval_path(side, path)) for side in Approver}
+        found[path] = tuple(side for side, one in said.items() if one is not None and _same(one, target))
+    return found
+
+
+def consents(repository: VerifiedRepository, site: str) -> tuple[Consent, ...]:
+    """What OT signed for a site about stopping class control."""
+    prefix = consent_path(site, "").removesuffix(".json")
+    found = []
+    for path, target in repository.trusted().items():
+        if path.startswith(prefix):
+            said = read_consent(_custom(target, "consent"), path)
+            if consent_path(said.site, said.instance) == path:
+                found.append(said)
+    return tuple(found)
+
+
+def _same(one: TargetFile, other: TargetFile) -> bool:
+    digests = one.hashes.get("sha256"), other.hashes.get("sha256")
+    return digests[0] is not None and digests[0] == digests[1] and one.length == other.length
+
+
+def _custom(target: TargetFile, key: str) -> object:
+    custom = target.unrecognized_fields.get("custom")
+    return custom.get(key) if isinstance(custom, dict) else None
 
 
 def missing_files(files: Mapping[str, bytes], have: RepositoryVersions) -> dict[str, bytes]:
@@ -198,9 +315,9 @@ def missing_files(files: Mapping[str, bytes], have: RepositoryVersions) -> dict[
                 found[name] = data
         elif int(match[1]) > newest.get(match[2], (0, ""))[0]:
             newest[match[2]] = (int(match[1]), name)
-    held = {"timestamp": have.timestamp, "snapshot": have.snapshot, "targets": have.targets}
+    held = {"timestamp": have.timestamp, "snapshot": have.snapshot, "targets": have.targets, **have.roles}
     for role, (version, name) in newest.items():
-        if version != held[role]:
+        if version != held.get(role, 0):
             found[name] = files[name]
     return found
 
@@ -222,7 +339,7 @@ def check_names(files: Mapping[str, bytes]) -> None:
         match = METADATA_FILE.fullmatch(name)
         if match is None:
             raise TrustError("not the name of a metadata file", kind="malformed", where=repr(name[:100]))
-        limit = _LIMITS[match[2] or match[3]]
+        limit = _LIMITS.get(match[2] or match[3], MAX_TARGETS_BYTES)
         if len(data) > limit:
             raise TrustError(f"{len(data)} bytes; at most {limit} are allowed", kind="oversized", where=name)
 

@@ -279,12 +279,13 @@ class RenewReply(Message, frozen=True):
 
 
 class RepositoryVersions(Message, frozen=True):
-    """Versions of the metadata an agent holds; 0 = none."""
+    """Versions of the metadata an agent holds; 0 = none. ``roles``: the catalog's delegated roles."""
 
     root: int = 0
     timestamp: int = 0
     snapshot: int = 0
     targets: int = 0
+    roles: Mapping[str, int] = {}
 
 
 class SyncRequest(Message, frozen=True):

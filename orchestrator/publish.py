@@ -204,7 +204,6 @@ def _lacking(files: Mapping[str, bytes], held: RepositoryVersions) -> dict[str, 
 
     Differ, not are newer: an agent that claims a higher version than ours must see ours, and say that it is a rollback.
     """
-    timestamp = files.get("timestamp.json")
     found: dict[str, bytes] = {}
     for name, data in files.items():
         number, _, role = name.removesuffix(".json").partition(".")
@@ -216,8 +215,8 @@ def _lacking(files: Mapping[str, bytes], held: RepositoryVersions) -> dict[str, 
             wanted = int(number) != held.snapshot
         elif role == "targets":
             wanted = int(number) != held.targets
-        else:
-            wanted = timestamp is None or _version(timestamp) != held.timestamp  # delegated targets
+        else:  # a delegated role of the catalog
+            wanted = int(number) != held.roles.get(role, 0)
         if wanted:
             found[name] = data
     return found

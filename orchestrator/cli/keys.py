@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from manifests.keys import init_keys, renew_server
+from manifests.ceremony import init_keys, renew_server
 from orchestrator.cli.output import JsonFlag, console, print_json
 
 app = typer.Typer(help="Make and look after signing keys.", no_args_is_help=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import os
-import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -17,19 +16,23 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 import manifests
+from manifests.catalog import CatalogEditor
+from manifests.checking import METADATA_FILE
 from manifests.configuration import check_schema
 from manifests.errors import DocumentError, MachineError, Problem
 from manifests.load import load_files
 from manifests.model import Artifact, Blob, ImageSource, Workload, WorkloadRelease
 from manifests.oci import export_image, pack_process
-from manifests.signing import CatalogEditor, parse_release, release_bytes, release_digest
+from manifests.signing import parse_release, release_bytes, release_digest
 from orchestrator.api.schemas import CatalogUpload, CatalogView, ReleaseView
 from orchestrator.cli.connection import Connection
 from orchestrator.cli.engine_images import engine_answers, save_image
 from orchestrator.cli.output import JsonFlag, ServerOption, bytes_text, console, errors, print_json, print_table
+from orchestrator.cli.secrets import secret_of
 
 app = typer.Typer(help="Make workload releases: build, sign, publish.", no_args_is_help=True)
 
@@ -122,6 +125,8 @@ def _build(workload: Workload, out: Path, only: set[str], packages: Path) -> Wor
         provides=spec.provides,
         health=spec.health,
         streams=spec.streams,
+        control=spec.control,
+        writes=spec.writes,
     )
 
 
@@ -159,10 +164,7 @@ def sign(
         _check_blobs(folder, release)
     if not yes:
         _confirm(releases)
-    passphrase = passphrase_file.read_text(encoding="utf-8").strip() if passphrase_file else None
-    if passphrase is None and _is_protected(keys):
-        passphrase = typer.prompt("Passphrase of the offline keys", hide_input=True)
-    editor = CatalogEditor.open(catalog, keys, passphrase)
+    editor = CatalogEditor.open(catalog, keys, secret_of(passphrase_file))
     paths = [editor.add(release) for release in releases]
     for name, data in editor.sign(datetime.now(UTC)).items():
         _write(catalog / name, data)
@@ -181,6 +183,11 @@ def _confirm(releases: Sequence[WorkloadRelease]) -> None:
             console.print(
                 f"  calls {conduit.protocol} {conduit.segment} {', '.join(map(str, conduit.ports)) or 'any port'}"
             )
+        for grant in release.writes:
+            console.print(f"  [bold]writes[/] {escape(str(grant))}")
+        if release.control is not None:
+            control = release.control
+            console.print(f"  scans every {control.period_ms:g} ms, jitter budget {control.jitter_p999_us:g} us")
         answer = typer.prompt("Type the release (name version) to sign it")
         if answer.strip() != f"{release.name} {release.version}":
             raise DocumentError([Problem("answer", "", f'"{answer}" is not the release', "nothing was signed")])
@@ -198,7 +205,7 @@ def publish(folders: Folders, catalog: CatalogFolder, server: ServerOption = Non
     files = {
         path.name: base64.b64encode(path.read_bytes()).decode()
         for path in sorted(catalog.iterdir())
-        if re.fullmatch(r"\d+\.(root|snapshot|targets)\.json", path.name) and path.name not in known.files
+        if METADATA_FILE.fullmatch(path.name) and path.name != "timestamp.json" and path.name not in known.files
     }
     if files:
         known = connection.post("/catalog", CatalogUpload(files=files), CatalogView)
@@ -289,13 +296,6 @@ def _digest(path: Path) -> str:
 
     with path.open("rb") as file:
         return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _is_protected(keys: Path) -> bool:
-    try:
-        return b"OPENSSH" in (keys / "catalog-targets.pem").read_bytes()
-    except OSError as error:
-        raise MachineError(f"cannot read the offline keys: {error.strerror}", where=str(keys)) from error
 
 
 def _write(path: Path, data: bytes) -> None:

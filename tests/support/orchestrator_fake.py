@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.identity import Identity, save_identity
-from manifests import keys, pki, signing
+from manifests import catalog, ceremony, keys, pki, signing
 from manifests.errors import SluiceError, TrustError
 from manifests.messages import (
     AGENT_API,
@@ -65,7 +65,7 @@ class OrchestratorFake:
     ) -> None:
         self.folder = folder
         self.now = now or datetime.now(UTC)
-        keys.init_keys(folder, server_names=server_names, now=self.now)
+        ceremony.init_keys(folder, server_names=server_names, now=self.now)
         self.online, self.offline = folder / "online", folder / "offline"
         self.tls = tls
         self.catalog: dict[str, bytes] = {p.name: p.read_bytes() for p in (self.online / "catalog").iterdir()}
@@ -136,7 +136,7 @@ class OrchestratorFake:
             place.mkdir()
             for name, data in self.catalog.items():
                 (place / name).write_bytes(data)
-            editor = signing.CatalogEditor.open(place, self.offline)
+            editor = catalog.CatalogEditor.open(place, self.offline)
             for release in releases:
                 editor.add(release)
                 self.add_blob(signing.release_bytes(release))

@@ -23,7 +23,8 @@ import httpx
 import msgspec
 import pytest
 
-from manifests import block, keys, messages, pki
+from manifests import block, ceremony, keys, messages, pki
+from manifests.catalog import CatalogEditor
 from manifests.messages import (
     Descriptor,
     Frame,
@@ -41,7 +42,7 @@ from manifests.messages import (
     TrustStatus,
 )
 from manifests.model import Artifact, Blob, DataStream, WorkloadClass, WorkloadRelease
-from manifests.signing import CatalogEditor, release_bytes, release_digest
+from manifests.signing import release_bytes, release_digest
 from orchestrator.app import Ports, serve
 from orchestrator.settings import Address, Settings
 
@@ -103,7 +104,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.fixture
 def key_folder(tmp_path: Path) -> Path:
     folder = tmp_path / "keys"
-    keys.init_keys(folder, server_names=["localhost", "127.0.0.1"], now=datetime.now(UTC))
+    ceremony.init_keys(folder, server_names=["localhost", "127.0.0.1"], now=datetime.now(UTC))
     return folder
 
 

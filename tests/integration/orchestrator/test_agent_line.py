@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from manifests import keys, messages, pki
+from manifests import ceremony, keys, messages, pki
 from manifests.messages import MAX_INGEST_BYTES, RepositoryVersions, SyncRequest
 
 
@@ -162,7 +162,7 @@ def test_a_certificate_of_our_authority_that_was_never_issued_here_is_refused(
 def test_foreign_and_expired_certificates_fail_in_the_handshake(
     orchestrator: Any, operator: Any, enroller: Any, tmp_path: Any
 ) -> None:
-    keys.init_keys(tmp_path / "foreign", server_names=["localhost"], now=datetime.now(UTC))
+    ceremony.init_keys(tmp_path / "foreign", server_names=["localhost"], now=datetime.now(UTC))
     own = orchestrator.keys / "online"
     cases = [(tmp_path / "foreign" / "online", datetime.now(UTC)), (own, datetime.now(UTC) - timedelta(days=200))]
     for folder, when in cases:

@@ -150,7 +150,9 @@ def test_a_waiting_sync_is_woken_by_a_rollout(orchestrator: Any, enroller: Any, 
             name = next(n for n in files if n.endswith(f"{role}.json"))
             return int(msgspec.json.decode(files[name])["signed"]["version"])
 
-        return RepositoryVersions(root=1, timestamp=of("timestamp"), snapshot=of("snapshot"), targets=of("targets"))
+        top = {"timestamp", "snapshot", "targets"}
+        roles = {name.split(".")[-2] for name in files} - top - {"root"}
+        return RepositoryVersions(root=1, **{r: of(r) for r in top}, roles={r: of(f".{r}") for r in roles})
 
     held = SyncRequest(catalog=versions(first.catalog), director=versions(first.director))
     assert set(node.sync(held=held).director) == {"timestamp.json"}

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from manifests import keys, pki, signing
+from manifests import catalog, ceremony, keys, pki, signing
 from manifests.errors import MachineError, TrustError
+from manifests.model import WorkloadClass
+from manifests.policy import Approver
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 
@@ -19,7 +21,7 @@ NOW = datetime(2026, 6, 1, tzinfo=UTC)
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("keys") / "acme"
-    keys.init_keys(folder, server_names=["sluice.acme.example", "10.0.0.1"], now=NOW, passphrase="correct horse")
+    ceremony.init_keys(folder, server_names=["sluice.acme.example", "10.0.0.1"], now=NOW, passphrase="correct horse")
     return folder
 
 
@@ -37,7 +39,8 @@ def test_the_orchestrators_folder_holds_no_release_key(made: Path) -> None:
         if hasattr(key.public_key(), "public_bytes_raw"):
             assert key.public_key().public_bytes_raw() not in offline_public
     assert {path.name for path in (made / "offline").glob("*.pem")} >= {
-        "catalog-root.pem", "catalog-targets.pem", "catalog-snapshot.pem", "director-root.pem", "ca-root.pem",
+        "catalog-root.pem", "catalog-targets.pem", "publisher.pem", "approve-ot.pem", "approve-it.pem",
+        "director-root.pem", "ca-root.pem",
     }  # fmt: skip
 
 
@@ -61,14 +64,14 @@ def test_offline_keys_need_their_passphrase(made: Path) -> None:
 def test_existing_keys_are_never_overwritten(made: Path) -> None:
     before = {path: path.read_bytes() for path in made.rglob("*") if path.is_file()}
     with pytest.raises(MachineError, match="never overwritten"):
-        keys.init_keys(made, server_names=["localhost"], now=NOW)
+        ceremony.init_keys(made, server_names=["localhost"], now=NOW)
     assert {path: path.read_bytes() for path in made.rglob("*") if path.is_file()} == before
 
 
 @pytest.mark.parametrize("name", ["", "a b", "*.example.com", "-x", "x\n", "a" * 64 + ".example", "http://x"])
 def test_a_name_no_certificate_can_carry_leaves_nothing_behind(tmp_path: Path, name: str) -> None:
     with pytest.raises(TrustError) as caught:
-        keys.init_keys(tmp_path / "keys", server_names=[name], now=NOW)
+        ceremony.init_keys(tmp_path / "keys", server_names=[name], now=NOW)
     assert caught.value.kind == "bad-name"
     assert list(tmp_path.iterdir()) == []
 
@@ -77,7 +80,9 @@ def test_the_initial_catalog_is_whole_and_signed(made: Path) -> None:
     files = {path.name: path.read_bytes() for path in (made / "online" / "catalog").iterdir()}
     root = (made / "online" / "roots" / "catalog.root.json").read_bytes()
     verified = signing.verify_repository(root, files, now=NOW)
-    assert verified.targets.targets == {}
+    assert set(verified.targets.targets) == {"policy.json"}
+    assert set(verified.delegated) == set(catalog.DELEGATED_ROLES)
+    assert signing.catalog_policy(verified).needed(WorkloadClass.CONTROL) == (Approver.OT, Approver.IT)
     assert verified.timestamp is not None
     assert verified.timestamp.expires - NOW <= timedelta(days=30)
 
@@ -96,9 +101,9 @@ def test_the_server_certificate_serves_its_names_and_chains_to_its_own_authority
 
 def test_a_renewed_server_certificate_needs_no_new_pin(tmp_path: Path) -> None:
     folder = tmp_path / "keys"
-    keys.init_keys(folder, server_names=["localhost"], now=NOW)
+    ceremony.init_keys(folder, server_names=["localhost"], now=NOW)
     before = {n: (folder / "online" / n).read_bytes() for n in ("server-ca.pem", "server-chain.pem", "server.pem")}
-    keys.renew_server(folder, server_names=["localhost", "new.example"], now=NOW + timedelta(days=700))
+    ceremony.renew_server(folder, server_names=["localhost", "new.example"], now=NOW + timedelta(days=700))
     assert (folder / "online" / "server-ca.pem").read_bytes() == before["server-ca.pem"]
     assert (folder / "online" / "server-chain.pem").read_bytes() != before["server-chain.pem"]
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -21,7 +21,7 @@ class Told:
         plant.release = plant.far.publish(a_release(version="2.0.0"))
         self.director = plant.assign(2, period_s=2.5)
         self.catalog = {
-            name: plant.far.catalog[name] for name in ("timestamp.json", "3.snapshot.json", "3.targets.json")
+            name: plant.far.catalog[name] for name in ("timestamp.json", "3.snapshot.json", "3.translator.json")
         }
         self.after = plant.store.refresh(plant.source, plant.now)
 

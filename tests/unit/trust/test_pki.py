@@ -15,7 +15,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from manifests import keys, pki
+from manifests import ceremony, keys, pki
 from manifests.errors import TrustError
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -24,7 +24,7 @@ NOW = datetime(2026, 6, 1, tzinfo=UTC)
 @pytest.fixture(scope="module")
 def online(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pki") / "keys"
-    keys.init_keys(folder, server_names=["localhost"], now=NOW)
+    ceremony.init_keys(folder, server_names=["localhost"], now=NOW)
     return folder / "online"
 
 

@@ -10,8 +10,9 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from securesystemslib.signer import CryptoSigner
 
-from manifests import keys, signing
+from manifests import catalog, ceremony, keys, signing
 from manifests.errors import InternalError, TrustError
 from manifests.messages import RepositoryVersions
 from manifests.model import DesiredInstance, PlacedInstance, Resources, SiteFacts, WorkloadRelease
@@ -23,7 +24,7 @@ PATH = "translator/modbus/1.0.0/release.json"
 
 class World:
     def __init__(self, folder: Path) -> None:
-        keys.init_keys(folder, server_names=["localhost"], now=NOW)
+        ceremony.init_keys(folder, server_names=["localhost"], now=NOW)
         self.offline, self.catalog = folder / "offline", folder / "online" / "catalog"
         self.root = (folder / "online" / "roots" / "catalog.root.json").read_bytes()
         self.director = (folder / "online" / "director.pem").read_bytes()
@@ -32,8 +33,8 @@ class World:
     def files(self) -> dict[str, bytes]:
         return {path.name: path.read_bytes() for path in self.catalog.iterdir()}
 
-    def editor(self) -> signing.CatalogEditor:
-        return signing.CatalogEditor.open(self.catalog, self.offline)
+    def editor(self) -> catalog.CatalogEditor:
+        return catalog.CatalogEditor.open(self.catalog, self.offline)
 
     def save(self, files: dict[str, bytes]) -> None:
         for name, data in files.items():
@@ -108,7 +109,8 @@ def test_a_catalog_of_the_same_version_with_other_content_is_refused_at_upload(w
 
 def test_a_catalog_signed_with_the_online_keys_only_is_refused_at_upload(world: World) -> None:
     thief = signing.signing_key(world.director)
-    editor = signing.CatalogEditor.new(world.root, targets_key=thief, snapshot_key=thief)
+    mine = {role: [CryptoSigner(thief)] for role in ("targets", "snapshot", "translator")}
+    editor = catalog.CatalogEditor.new(world.root, signers=mine, delegations={"translator": [thief]})
     editor.add(a_release(name="rogue"))
     editor.sign(NOW)
     with pytest.raises(TrustError) as caught:
@@ -147,7 +149,10 @@ def test_an_old_catalog_handed_back_is_not_signed_on(world: World) -> None:
     third = world.editor()
     assert third.version == 3
     assert PATH not in third.releases
-    assert sorted(path.name for path in (world.offline / "catalog").iterdir()) == ["3.snapshot.json", "3.targets.json"]
+    assert sorted(path.name for path in (world.offline / "catalog").iterdir()) == [
+        "3.snapshot.json",
+        "3.translator.json",
+    ]
 
 
 def test_a_catalog_signed_on_another_machine_is_taken_up(world: World, tmp_path: Path) -> None:
@@ -158,13 +163,13 @@ def test_a_catalog_signed_on_another_machine_is_taken_up(world: World, tmp_path:
     world.save(first.sign(NOW))
     elsewhere = tmp_path / "elsewhere"
     shutil.copytree(world.offline, elsewhere)
-    other = signing.CatalogEditor.open(world.catalog, elsewhere)
+    other = catalog.CatalogEditor.open(world.catalog, elsewhere)
     other.add(a_release(version="2.0.0"))
     world.save(other.sign(NOW))
     assert len(world.editor().releases) == 2
 
 
-@pytest.mark.parametrize("name", ["1.snapshot.json", "1.targets.json", "timestamp.json"])
+@pytest.mark.parametrize("name", ["1.snapshot.json", "1.targets.json", "1.control.json", "timestamp.json"])
 def test_every_changed_byte_of_the_signed_part_is_refused(world: World, name: str) -> None:
     files = world.files()
     data = files[name]
@@ -217,21 +222,25 @@ def test_a_placed_release_must_have_the_digest_it_claims(world: World) -> None:
 def test_a_client_is_sent_what_it_lacks_and_no_more(world: World) -> None:
     files = world.files()
     assert set(signing.missing_files(files, RepositoryVersions())) == set(files)
-    assert signing.missing_files(files, RepositoryVersions(root=1, timestamp=1, snapshot=1, targets=1)) == {}
+    first = RepositoryVersions(
+        root=1, timestamp=1, snapshot=1, targets=1, roles=dict.fromkeys(catalog.DELEGATED_ROLES, 1)
+    )
+    assert signing.missing_files(files, first) == {}
     editor = world.editor()
     editor.add(a_release())
     files |= editor.sign(NOW)
     files["timestamp.json"] = world.timestamper.sign(files["2.snapshot.json"], version=2, now=NOW)
-    lacking = signing.missing_files(files, RepositoryVersions(root=1, timestamp=1, snapshot=1, targets=1))
-    assert set(lacking) == {"timestamp.json", "2.snapshot.json", "2.targets.json"}
+    lacking = signing.missing_files(files, first)
+    assert set(lacking) == {"timestamp.json", "2.snapshot.json", "2.translator.json"}
 
 
 def test_the_next_root_must_be_signed_by_the_last(world: World) -> None:
     stranger = keys.generate_signing_key()
+    alone = signing.next_root(world.root, signers=[stranger], replace={"root": [stranger]}, now=NOW)
     with pytest.raises(TrustError):
-        signing.next_root(world.root, signers=[stranger], replace={"root": [stranger]}, now=NOW)
+        signing.complete_root(world.root, alone)
     old = keys.load_signing_key(world.offline / "catalog-root.pem")
-    rotated = signing.next_root(world.root, signers=[old, stranger], replace={"root": [stranger]}, now=NOW)
+    rotated = signing.complete_root(world.root, signing.countersign(alone, [old]))
     assert signing.verify_root(rotated) == 2
     files = {**world.files(), "2.root.json": rotated}
     assert signing.verify_repository(world.root, files, now=NOW).root.version == 2

@@ -95,11 +95,11 @@ def test_a_director_file_with_one_flipped_byte_is_refused(plant: Plant, name: st
     recovers(plant, 3)
 
 
-@pytest.mark.parametrize("name", ["timestamp.json", "3.snapshot.json", "3.targets.json"])
+@pytest.mark.parametrize("name", ["timestamp.json", "3.snapshot.json", "3.translator.json"])
 @pytest.mark.parametrize("share", [0.3, 0.7])
 def test_a_catalog_file_with_one_flipped_byte_is_refused(plant: Plant, name: str, share: float) -> None:
     plant.far.publish(a_release(version="1.1.0"))
-    files = {n: plant.far.catalog[n] for n in ("timestamp.json", "3.snapshot.json", "3.targets.json")}
+    files = {n: plant.far.catalog[n] for n in ("timestamp.json", "3.snapshot.json", "3.translator.json")}
     offer(plant, catalog={**files, name: flipped(files[name], int(len(files[name]) * share))})
     error = refused(
         plant, "bad-signature", "bad-digest", "malformed", "bad-metadata", "rollback", "incomplete", "mix-and-match"
@@ -283,7 +283,7 @@ def test_instructions_signed_by_a_strangers_keys_are_refused(plant: Plant, tmp_p
 def test_a_root_signed_by_a_stranger_is_refused(plant: Plant, tmp_path: Path) -> None:
     mine = keys.generate_signing_key()
     roles = {key: [mine] for key in ("root", "timestamp", "snapshot", "targets")}
-    first = signing.new_root(roles, now=plant.now)
+    first = signing.new_root(roles, now=plant.now, signers=[mine])
     second = signing.next_root(first, signers=[mine], replace={}, now=plant.now)
     files = plant.assign(2, signer=signing.DirectorSigner(keys.key_pem(mine)))
     offer(plant, director={**files, "2.root.json": second})
@@ -406,7 +406,7 @@ def files_of(place: Path) -> list[str]:
 def test_at_boot_every_changed_byte_of_activated_is_named_and_the_accepted_copy_runs(plant: Plant) -> None:
     place = (plant.state / "trust" / "activated").resolve()
     names = files_of(place)
-    assert len(names) == 10
+    assert len(names) == 16
     for name in names:
         good = (place / name).read_bytes()
         for share in (0.1, 0.5, 0.9):
@@ -445,7 +445,7 @@ def test_at_boot_a_root_that_does_not_descend_from_the_pinned_one_is_refused(pla
     mine = keys.generate_signing_key()
     roles = {key: [mine] for key in ("root", "timestamp", "snapshot", "targets")}
     signer = signing.DirectorSigner(keys.key_pem(mine))
-    first = signing.new_root(roles, now=plant.now)
+    first = signing.new_root(roles, now=plant.now, signers=[mine])
     files = {
         "2.root.json": signing.next_root(first, signers=[mine], replace={}, now=plant.now),
         **signer.sign(plant.good.facts, plant.good.instances, version=1, now=plant.now),
