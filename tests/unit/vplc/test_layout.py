@@ -169,7 +169,7 @@ def test_the_structure_says_what_variables_are_part_of() -> None:
     sections = {m: section for m, _, section in meter["members"]}
     assert sections == {"step": "input", "done": "output", "part": "inout", "sum": "local", "back": "local"}
     assert types[meter["base"]]["name"] == "Base"
-    assert dict((m, t) for m, t, _ in meter["members"])["back"] == {"refers": "REF_TO Meter"}
+    assert {m: t for m, t, _ in meter["members"]}["back"] == {"refers": "REF_TO Meter"}
     recipe = types[members["recipe"][0]]
     assert types[recipe["fields"][1][1]] == {
         "kind": "enum", "name": "Mode", "base": "INT", "values": {"Off": 0, "Auto": 1, "Manual": 5},
