@@ -33,9 +33,9 @@ from vplc.scan.watch import Watcher, groups
 ENTRIES = 1024
 BYTES = 32768
 _HEAD = struct.Struct("<10I")
-SIZES = {"access": _HEAD.size + ENTRIES * PATCH.size + BYTES}
+SIZES = {"access": _HEAD.size + 2 * (ENTRIES * PATCH.size + BYTES)}
 _WRITE, _FORCE = 1, 2
-_DONE, _OTHER_VERSION, _INVALID, _ON_TRIAL = 0, 1, 2, 3
+_DONE, _OTHER_VERSION, _INVALID, _ON_TRIAL, _FOLLOWING = 0, 1, 2, 3, 4
 _SUBRANGE = re.compile(r"\((-?\d+)\.\.(-?\d+)\)")
 
 
@@ -59,7 +59,7 @@ class Access:
     def __init__(self, folder: Path, who: str = "") -> None:
         """`who` goes into the journal unless a call names another. Raises NotRunning without a host."""
         self.folder = folder
-        self.who = who or f"{_user()} (process {os.getpid()})"
+        self.who = who or f"{user()} (process {os.getpid()})"
         self._map: mmap.mmap | None = None
         self._inode = -1
         self._variables: Variables | None = None
@@ -144,13 +144,33 @@ class Access:
 
     def forced(self) -> dict[str, Json]:
         """What is held now. Raises NotRunning without a host."""
-        for _ in range(50):
-            self._attach()
+        self._attach()
+        return self._forced()
+
+    def _forced(self) -> dict[str, Json]:
+        for _ in range(20):
+            number = self._head()[8]
             try:
-                return forced(self.folder, self._head()[8])
+                return forced(self.folder, number)
             except NotRunning:
                 time.sleep(0.001)  # another process replaced the set in between
-        return forced(self.folder, self._head()[8])
+        return self._held_by_place()
+
+    def _held_by_place(self) -> dict[str, Json]:
+        """The forces of a set that came from the host this one stood by for: its names stayed there."""
+        known = self._known()
+        memory = self._map
+        assert memory is not None
+        at = _HEAD.size + ENTRIES * PATCH.size + BYTES
+        data = at + ENTRIES * PATCH.size
+        out: dict[str, Json] = {}
+        for i in range(min(self._head()[9], ENTRIES)):
+            offset, size, start, mask = PATCH.unpack_from(memory, at + i * PATCH.size)
+            bit = mask.bit_length() - 1
+            v = known.at(offset, 1 if mask else size, bit)
+            if v is not None:
+                out[v.path] = values.decode(v.base, bytes(memory[data + start : data + start + v.size]), bit)
+        return out
 
     # -- the shared block ----------------------------------------------------------------------------
 
@@ -187,7 +207,7 @@ class Access:
         return self._variables
 
     def _held(self, known: Variables) -> list[Change]:
-        rows, problems = resolve(known, forced(self.folder, self._head()[8]))
+        rows, problems = resolve(known, self._forced())
         if problems:  # a change of the program is just coming or going
             raise NotRunning(f"{self.folder}: the program is being changed; try again in a moment")
         return rows
@@ -236,6 +256,11 @@ class Access:
             raise Refused([Problem(str(self.folder), "the host refused the request: it does not fit its program")])
         if verdict == _ON_TRIAL:
             raise Refused([Problem(str(self.folder), "an online change is still on trial", "try again in a moment")])
+        if verdict == _FOLLOWING:
+            hint = "ask the one that leads"
+            raise Refused(
+                [Problem(str(self.folder), "this host is the standby: its values come from the leader", hint)]
+            )
         return verdict == _DONE
 
     def _answered(self, request: int, end: float) -> None:
@@ -351,7 +376,8 @@ def active_set(folder: Path) -> int:
         raise NotRunning(f"{folder}: there is no scan host") from error
 
 
-def _user() -> str:
+def user() -> str:
+    """The name of the user that runs this process."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):

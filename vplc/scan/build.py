@@ -20,7 +20,7 @@ from vplc.scan.errors import Unbuildable
 NATIVE = Path(__file__).resolve().parent / "native"
 HOST = "vplc-scan-host"
 LIBRARY = "libvplc-image.so"
-_SOURCES = ("host.c", "load.c", "cycle.c", "access.c", "retain.c", "image.c")
+_SOURCES = ("host.c", "load.c", "cycle.c", "access.c", "standby.c", "memory.c", "network.c", "retain.c", "image.c")
 _FLAGS = ("-std=c11", "-O2", "-Wall", "-Wextra", "-Wshadow", "-Wconversion", "-Wvla", "-Werror")
 _ZIG = {
     "x86-64": "x86_64-linux-gnu.2.28",

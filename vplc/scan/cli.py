@@ -12,7 +12,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from vplc.scan import access, build, change, prepare, status, watch
+from vplc.scan import access, build, change, prepare, standby, status, watch
 from vplc.scan.errors import Problem, Refused, ScanError
 from vplc.scan.values import Json
 
@@ -56,6 +56,9 @@ def arguments() -> argparse.ArgumentParser:
     sub.add_argument("--all", action="store_true", help="all that is forced")
     sub = command("forces", "What is forced now.")
     sub.add_argument("folder", metavar="FOLDER|NAME")
+    sub = command("switch", "Let a leading host hand over to its standby, without losing a scan.")
+    sub.add_argument("folder", metavar="FOLDER|NAME")
+    sub.add_argument("--lead", action="store_true", help="make a host lead that found no leader")
     return parser
 
 
@@ -201,6 +204,16 @@ def _forces(options: argparse.Namespace) -> int:
     return 0
 
 
+def _switch(options: argparse.Namespace) -> int:
+    found = standby.switch(_folder(options.folder), access.user(), options.lead)
+    pair = found.pair
+    if options.json:
+        out(json.dumps({"ok": True, "epoch": pair.epoch if pair else 0}))
+    elif pair:
+        out(f"{pair.duty}, epoch {pair.epoch}")
+    return 0
+
+
 COMMANDS = {
     "build": _build,
     "check": _check,
@@ -212,4 +225,5 @@ COMMANDS = {
     "force": _write,
     "unforce": _unforce,
     "forces": _forces,
+    "switch": _switch,
 }

@@ -15,6 +15,7 @@ A driver of another kind than "external" is one of ours: its own keys and the "d
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -29,11 +30,26 @@ from vplc.scan.layout import load as load_layout
 MAX_TASKS = 64  # one bit each in the fault mask
 MAX_DRIVERS = 64
 MAX_CHANNELS = 100_000
-KEYS = ("name", "library", "layout", "core", "priority", "interval_ms", "tasks", "retain", "renamed", "drivers")
+KEYS = (
+    "name",
+    "library",
+    "layout",
+    "core",
+    "priority",
+    "interval_ms",
+    "tasks",
+    "retain",
+    "renamed",
+    "drivers",
+    "standby",
+)
 POLICIES = ("hold", "zero", "substitute")
 KINDS = ("external", "modbus", "opcua", "simulated")
 DEFAULT_PRIORITY = 80  # above ordinary work, below the kernel's own threads at 99
 DEFAULT_INTERVAL_NS = 10_000_000
+DEFAULT_MISSED = 2  # outputs are back within three scans; the README says what a soak found
+DEFAULT_MISSED_REMOTE = 3  # and a lost datagram is no reason either
+MAX_STREAMED = 64 * 1024  # what the usual socket buffer takes in one go
 _TYPES = {"X": "BOOL", "": "BOOL", "B": "BYTE", "W": "WORD", "D": "DWORD", "L": "LWORD"}
 
 
@@ -77,6 +93,21 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
+class Standby:
+    """Two hosts, one drives. Either `channel`, a folder that both share on one machine, or the addresses of a link
+    between two machines; `witness` then decides who may drive when they do not hear each other, and without one the
+    leader stops driving (the answer `partition`: "stop")."""
+
+    role: str
+    channel: Path | None
+    listen: str
+    peer: str
+    witness: str
+    missed_scans: int
+    lease_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class Configuration:
     name: str
     library: Path
@@ -88,6 +119,7 @@ class Configuration:
     retain_folder: Path | None
     retain_interval_ms: int
     renamed: dict[str, str]
+    standby: Standby | None = None
 
 
 class Reader:
@@ -170,6 +202,7 @@ def check(data: object, layout: Layout, library: Path, where: str, folder: Path)
             reader.add(f"renamed.{old}", "must be the new path as text")
     tasks = _tasks(reader, top, layout)
     drivers = _drivers(reader, top, layout, tasks)
+    standby = _standby(reader, top, folder, tasks, layout)
     if reader.problems:
         raise Refused(reader.problems)
     return Configuration(
@@ -183,7 +216,56 @@ def check(data: object, layout: Layout, library: Path, where: str, folder: Path)
         retain_folder=folder / retain_folder if retain_folder else None,
         retain_interval_ms=int(reader.number(retain, "interval_ms", "retain", 1000, 50, 3_600_000)),
         renamed=renamed,
+        standby=standby,
     )
+
+
+STANDBY_KEYS = ("role", "channel", "listen", "peer", "witness", "partition", "missed_scans", "lease_ms")
+
+
+def _standby(
+    reader: Reader, top: dict[str, Any], folder: Path, tasks: tuple[Task, ...], layout: Layout
+) -> Standby | None:
+    if "standby" not in top:
+        return None
+    table = reader.table(top["standby"], "standby", STANDBY_KEYS)
+    role = reader.text(table, "role", "standby")
+    if role not in ("primary", "standby"):
+        reader.add("standby.role", f'must be "primary" or "standby", is {role!r}')
+    channel = reader.text(table, "channel", "standby")
+    listen, peer = reader.text(table, "listen", "standby"), reader.text(table, "peer", "standby")
+    witness, partition = reader.text(table, "witness", "standby"), reader.text(table, "partition", "standby")
+    remote = bool(listen or peer or witness or partition)
+    if bool(channel) == remote:
+        hint = 'one machine: "channel", a folder on tmpfs; two machines: "listen" and "peer"'
+        reader.add("standby", "needs either a channel or the addresses of a link", hint)
+    elif remote:
+        for key, value in (("listen", listen), ("peer", peer), *([("witness", witness)] if witness else [])):
+            if not is_address(value):
+                reader.add(f"standby.{key}", f"must be an IP address and a port like 10.0.0.2:7400, is {value!r}")
+        if (partition == "stop") == bool(witness) or partition not in ("", "stop"):
+            what = 'needs either "witness" or "partition": "stop"'
+            hint = "two hosts that do not hear each other cannot both be right: a witness decides, or the leader stops"
+            reader.add("standby", what, hint)
+        if layout.state_size > MAX_STREAMED:
+            reader.add("standby", f"a state of {layout.state_size} bytes is too large to stream (limit {MAX_STREAMED})")
+    interval_ns = min((t.interval_ns for t in tasks), default=DEFAULT_INTERVAL_NS)
+    usual = DEFAULT_MISSED_REMOTE if remote else DEFAULT_MISSED
+    missed = int(reader.number(table, "missed_scans", "standby", usual, 1, 1000))
+    lease_ms = reader.number(table, "lease_ms", "standby", missed * interval_ns / 1e6, 0.1, 600_000)
+    return Standby(
+        role, folder / channel if channel else None, listen, peer, witness, missed, int(lease_ms * 1_000_000)
+    )
+
+
+def is_address(text: str) -> bool:
+    """A numeric IP address and a port: a name server must not decide about a take-over."""
+    host, colon, port = text.rpartition(":")
+    try:
+        ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return False
+    return bool(colon) and port.isdigit() and 0 < int(port) < 65536
 
 
 def _tasks(reader: Reader, top: dict[str, Any], layout: Layout) -> tuple[Task, ...]:

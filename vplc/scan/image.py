@@ -201,7 +201,10 @@ class DriverImage:
         return out
 
     def output_age_ns(self) -> int | None:
-        """Time since the host last published; None when it never did. Old means: the host is dead, go safe."""
+        """Time since the host last published; None when it never did, or when another machine's host drives. Old means:
+        the host is dead, go safe. None means: leave the device alone."""
+        if not self.may_drive():
+            return None
         stamp = self._native.image_stamp(self._address, self._driver, 1)
         return int(self._native.image_now()) - int(stamp) if stamp else None
 

@@ -10,7 +10,7 @@ from vplc.scan.configuration import POLICIES, Channel, Configuration
 from vplc.scan.retain import Patch, retained
 
 MAGIC = b"VPLCPLN1"
-HEAD = struct.Struct("<8sQQ2I5I2i7I20I2I")
+HEAD = struct.Struct("<8sQQ2I5I2i7I20I8IQ")
 TASK = struct.Struct("<QQIIII")
 PROGRAM = struct.Struct("<II")
 CHANNEL = struct.Struct("<QQQIIIIiiII")
@@ -118,14 +118,24 @@ def write(
     folder = w.text(str(configuration.retain_folder.resolve()) if configuration.retain_folder else "")
     directory = w.data(kept.directory)
     places = [n for rows in sections for n in (w.data(b"".join(rows)), len(rows))]
+    pair = _pair(configuration, w)
     HEAD.pack_into(
         w.body, 0, MAGIC, time_base_ns, retain_sequence, version, trial_scans, len(w.body), layout.state_size,
         layout.fault_site, layout.fault_a, layout.fault_b,
         -1 if configuration.core is None else configuration.core, configuration.priority,
         configuration.retain_interval_ms, library, abi, folder, directory, len(kept.directory),
-        len(configuration.drivers), *places, force_set, 0,
+        len(configuration.drivers), *places, force_set, *pair,
     )  # fmt: skip
     return bytes(w.body)
+
+
+def _pair(configuration: Configuration, w: Writer) -> tuple[int, ...]:
+    s = configuration.standby
+    if s is None:
+        return (0, 0, 0, w.text(""), w.text(""), w.text(""), w.text(""), 0)
+    places = (str(s.channel.resolve()) if s.channel else "", s.listen, s.peer, s.witness)
+    side = 0 if s.role == "primary" else 1
+    return (1, side, s.missed_scans, *(w.text(p) for p in places), s.lease_ns)
 
 
 def _channel(c: Channel, driver: int, index: int, bits: dict[str, int]) -> bytes:

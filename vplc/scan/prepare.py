@@ -18,6 +18,7 @@ from vplc.scan.build import HOST, find
 from vplc.scan.configuration import Configuration, load
 from vplc.scan.errors import Problem, Refused
 from vplc.scan.image import describe
+from vplc.scan.status import locked
 
 _MACHINES = {62: "x86-64", 183: "aarch64", 40: "armv7", 243: "riscv64"}
 
@@ -119,6 +120,9 @@ def take(folder: Path, prepared: Prepared) -> None:
     os.set_inheritable(lock, True)  # a closed lock file would give the folder up
     try:
         _fill(folder, prepared)
+    except Refused:
+        os.close(lock)
+        raise
     except OSError as error:
         os.close(lock)
         what = f"cannot write the run folder: {error.strerror}"
@@ -127,6 +131,9 @@ def take(folder: Path, prepared: Prepared) -> None:
 
 
 def _fill(folder: Path, prepared: Prepared) -> None:
+    standby = prepared.configuration.standby
+    if standby is not None and standby.channel is not None:
+        _join(standby.channel, prepared)
     replace(folder / "plan", prepared.plan)
     replace(folder / "image.json", json.dumps(describe(prepared.configuration)).encode())
     for pattern in ("variables.*.json", "layout.*.json", "forces.*.json"):
@@ -135,6 +142,19 @@ def _fill(folder: Path, prepared: Prepared) -> None:
     write_variables(folder, 1, prepared.configuration)
     for name in ("access.lock", "journal.lock"):
         (folder / name).touch(0o660)
+
+
+def _join(channel: Path, prepared: Prepared) -> None:
+    """The image that two hosts drive lies in the folder they share, and so does its description for the drivers."""
+    channel.mkdir(parents=True, exist_ok=True)
+    description = channel / "image.json"
+    wanted = describe(prepared.configuration)
+    role = prepared.configuration.standby.role if prepared.configuration.standby else ""
+    other = channel / f"side.{1 if role == 'primary' else 0}.lock"
+    if description.exists() and json.loads(description.read_bytes()) != wanted and locked(other):
+        what = "drivers or channels differ from those of the other host"
+        raise Refused([Problem(str(channel), what, "both hosts need the same configuration")])
+    replace(description, json.dumps(wanted).encode())
 
 
 def write_variables(folder: Path, version: int, configuration: Configuration) -> None:

@@ -17,17 +17,20 @@ MAGIC = b"VPLCSTA1"
 BUCKETS = 960
 ALARMS = 16
 HEAD = struct.Struct("<8sIIiiiIqqIIqQQQqQIIIIQII")
+PAIR = struct.Struct("<4I5QII160s")
 ALARM = struct.Struct("<i156s")
 TASK = struct.Struct("<64sQQIIQQQQQQ")
 FAULT = struct.Struct("<qqqIIII64s64s160s")
 HISTOGRAM = struct.Struct(f"<{BUCKETS}Q")
 _FLOCK = struct.Struct("hhqqi4x")  # struct flock of 64-bit Linux
 SIZES = {
-    "status": HEAD.size + ALARMS * ALARM.size,
+    "status": HEAD.size + PAIR.size + ALARMS * ALARM.size,
+    "pair_status": PAIR.size,
     "task_status": TASK.size + FAULT.size + 2 * HISTOGRAM.size,
     "fault_entry": FAULT.size,
     "alarm_entry": ALARM.size,
 }
+DUTIES = ("single", "leading", "following")
 PHASES = ("starting", "running", "stopped")
 FAULTS = ("none", "program", "watchdog", "signal")
 
@@ -109,6 +112,25 @@ class TaskStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class Pair:
+    """A host with a standby. `ready`: the one that follows could take over now. `misses`: frames of the leader that did
+    not come in time, `misses_in_a_row` the worst of them; `fenced`: how often this host found that another leads;
+    `suspended`: scans without outputs because no lease allowed them."""
+
+    duty: str
+    role: str
+    epoch: int
+    ready: bool
+    takeovers: int
+    fenced: int
+    suspended: int
+    frames: int
+    misses: int
+    misses_in_a_row: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """Times named _ns are CLOCK_MONOTONIC except started_unix_ns. core and fifo_priority None: refused or not asked."""
 
@@ -130,6 +152,7 @@ class Status:
     refusals: int
     swap_ns: int
     forces: int
+    pair: Pair | None
     alarms: tuple[str, ...]
     tasks: tuple[TaskStatus, ...]
 
@@ -141,7 +164,7 @@ class Status:
         out: dict[str, Json] = {
             name: value
             for name, value in ((n, getattr(self, n)) for n in self.__dataclass_fields__)
-            if name not in ("tasks", "alarms")
+            if name not in ("tasks", "alarms", "pair")
         }
         tasks: list[Json] = []
         for t in self.tasks:
@@ -151,7 +174,13 @@ class Status:
             row |= {"latency": t.latency.as_json(), "execution": t.execution.as_json()}
             row["fault"] = {**asdict(t.fault), "values": list(t.fault.values)} if t.fault else None
             tasks.append(row)
-        return {**out, "healthy": self.healthy, "alarms": list(self.alarms), "tasks": tasks}
+        return {
+            **out,
+            "healthy": self.healthy,
+            "pair": asdict(self.pair) if self.pair else None,
+            "alarms": list(self.alarms),
+            "tasks": tasks,
+        }
 
 
 def _text(raw: bytes) -> str:
@@ -190,7 +219,7 @@ def parse(data: bytes, now_ns: int, alive: bool) -> Status:
     ) = HEAD.unpack_from(data)
     texts = []
     for i in range(min(alarms, ALARMS)):
-        _, text = ALARM.unpack_from(data, HEAD.size + i * ALARM.size)
+        _, text = ALARM.unpack_from(data, HEAD.size + PAIR.size + i * ALARM.size)
         texts.append(_text(text))
     step = SIZES["task_status"]
     rows = [data[SIZES["status"] + i * step :][:step] for i in range(tasks)]
@@ -213,8 +242,21 @@ def parse(data: bytes, now_ns: int, alive: bool) -> Status:
         refusals=refusals,
         swap_ns=swap_ns,
         forces=forces,
+        pair=_pair(data),
         alarms=tuple(texts),
         tasks=tuple(_task(row) for row in rows),
+    )
+
+
+def _pair(data: bytes) -> Pair | None:
+    duty, side, epoch, ready, takeovers, fenced, suspended, frames, misses, row, _, reason = PAIR.unpack_from(
+        data, HEAD.size
+    )
+    if not duty:
+        return None
+    role = "standby" if side else "primary"
+    return Pair(
+        DUTIES[duty], role, epoch, bool(ready), takeovers, fenced, suspended, frames, misses, row, _text(reason)
     )
 
 
@@ -245,8 +287,12 @@ def _task(data: bytes) -> TaskStatus:
 
 def running_in(folder: Path) -> bool:
     """Whether a host holds the run folder. The lock ends with its process, however that ends."""
+    return locked(folder / "lock")
+
+
+def locked(path: Path) -> bool:
     try:
-        fd = os.open(folder / "lock", os.O_RDWR | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except OSError:
         return False
     try:
@@ -271,6 +317,12 @@ def render(status: Status) -> str:
     fifo = f"FIFO {status.fifo_priority}" if status.fifo_priority else "ordinary scheduling"
     locked = "memory locked" if status.memory_locked else "memory not locked"
     out = [f"{status.phase}, pid {status.pid}, {core}, {fifo}, {locked}"]
+    if status.pair:
+        p = status.pair
+        ready = "a standby is ready" if p.duty == "leading" else "ready to take over"
+        ready = ready if p.ready else f"not {ready}" if p.duty == "following" else "no standby is ready"
+        out.append(f"{p.role}, {p.duty} in epoch {p.epoch}, {ready}: {p.reason}")
+        out.append(f"took over {p.takeovers} times, fenced {p.fenced} times, missed {p.misses} frames")
     if status.forces:
         out.append(f"FORCED: {status.forces} values are held")
     out.extend(f"ALARM: {a}" for a in status.alarms)

@@ -7,9 +7,10 @@ or a structure or instance with all its parts.
 from __future__ import annotations
 
 import difflib
+import itertools
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -58,6 +59,24 @@ class Variables:
             return [single]
         begin = path.upper()
         return [v for v in self.rows if v.path.upper().startswith((begin + ".", begin + "["))]
+
+    def at(self, offset: int, size: int, bit: int) -> Variable | None:
+        """The variable, or element of an array, at a place; the first of those that share it."""
+        for v in self.rows:
+            if (v.offset, v.size, v.bit) == (offset, size, bit):
+                return v
+        for v in self.rows:
+            if v.offset <= offset and offset + size <= v.offset + v.size and bit < 0 and v.base.startswith("ARRAY"):
+                return next((e for e in self._elements(v) if (e.offset, e.size) == (offset, size)), None)
+        return None
+
+    def _elements(self, whole: Variable) -> Iterator[Variable]:
+        array = _ARRAY.match(whole.base)
+        spans = [[int(n) for n in span.split("..")] for span in array.group(1).split(",")] if array else []
+        for index in itertools.product(*(range(low, high + 1) for low, high in spans)):
+            element = self._element(f"{whole.path}[{','.join(map(str, index))}]")
+            if element is not None:
+                yield element
 
     def unknown(self, path: str) -> Problem:
         close = difflib.get_close_matches(path, [v.path for v in self.rows], 1)

@@ -50,11 +50,43 @@ static bool fits(const struct plan_patch *p, uint32_t count, uint32_t state_size
   return true;
 }
 
-static enum access_verdict perform(struct host *host, struct access *a) {
-  static struct plan_patch entry[ACCESS_ENTRIES], held[ACCESS_ENTRIES];
+/* Replaces all forces by copies of these; false: they do not fit. */
+bool adopt_forces(struct host *host, const struct plan_patch *entry, uint32_t count, const uint8_t *data, uint32_t used,
+                  uint32_t set) {
+  static struct plan_patch held[ACCESS_ENTRIES];
   static uint8_t held_data[ACCESS_BYTES];
+  if (count > ACCESS_ENTRIES || used > ACCESS_BYTES || !fits(entry, count, host->program.plan->state_size, used)) return false;
+  if (!count && !host->forces.count && host->forces.set == set) return true; /* the usual case of a follower */
+  memcpy(held, entry, count * sizeof *entry);
+  memcpy(held_data, data, used);
+  host->forces = (struct forces){.count = count, .set = set, .entry = held, .data = held_data};
+  show_forces(host);
+  return true;
+}
+
+/* Names and values go to those that look; the names of a set that came from elsewhere are found by the places. */
+void show_forces(struct host *host) {
+  struct access *a = host->access;
+  const struct forces *f = &host->forces;
+  uint32_t used = 0;
+  a->held_count = 0;
+  for (uint32_t i = 0; i < f->count; i++) {
+    uint32_t size = f->entry[i].mask ? 1 : f->entry[i].size;
+    a->held[i] = f->entry[i];
+    a->held[i].data_at = used;
+    memcpy(a->held_data + used, f->data + f->entry[i].data_at, size);
+    used += size;
+  }
+  a->held_count = f->count;
+  atomic_store_explicit(&a->active_set, f->set, memory_order_release);
+  atomic_store_explicit(&host->status->forces, f->count, memory_order_relaxed);
+}
+
+static enum access_verdict perform(struct host *host, struct access *a) {
+  static struct plan_patch entry[ACCESS_ENTRIES];
   volatile struct access *asked = a;
   uint32_t kind = asked->kind, count = asked->count, used = asked->used, set = asked->set;
+  if (host->duty == FOLLOWING) return ACCESS_FOLLOWING;
   if (asked->version != host->program.plan->version) return ACCESS_OTHER_VERSION;
   if (count > ACCESS_ENTRIES || used > ACCESS_BYTES) return ACCESS_INVALID;
   memcpy(entry, a->entry, count * sizeof *entry);
@@ -66,17 +98,9 @@ static enum access_verdict perform(struct host *host, struct access *a) {
   if (kind != ACCESS_FORCE) return ACCESS_INVALID;
   /* The forces of the program before are held for its return. */
   if (atomic_load_explicit(&host->status->on_trial, memory_order_relaxed)) return ACCESS_ON_TRIAL;
-  memcpy(held, entry, count * sizeof *entry);
-  memcpy(held_data, a->data, used);
-  host->forces = (struct forces){.count = count, .set = set, .entry = held, .data = held_data};
+  adopt_forces(host, entry, count, a->data, used, set);
   hold_forces(host);
-  show_forces(host);
   return ACCESS_DONE;
-}
-
-void show_forces(struct host *host) {
-  atomic_store_explicit(&host->access->active_set, host->forces.set, memory_order_release);
-  atomic_store_explicit(&host->status->forces, host->forces.count, memory_order_relaxed);
 }
 
 static void answer_access(struct host *host) {

@@ -22,7 +22,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "scan.h"
+#include "standby.h"
 
 #ifndef sigev_notify_thread_id
 #define sigev_notify_thread_id _sigev_un._tid
@@ -96,7 +96,7 @@ static void become_punctual(struct host *host) {
                 "kernels with RT_GROUP_SCHED, a real-time share", plan->priority, strerror(error));
 }
 
-static int64_t wait_until(struct host *host, int64_t when_ns) {
+int64_t wait_until(struct host *host, int64_t when_ns) {
   struct timespec t = {.tv_sec = (time_t)(when_ns / 1000000000), .tv_nsec = (long)(when_ns % 1000000000)};
   while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL) == EINTR && !atomic_load(&host->stop)) {
   }
@@ -149,7 +149,7 @@ static void copy_in(struct host *host, int64_t now) {
   const struct record *records = NULL;
   uint32_t driver = UINT32_MAX;
   for (const struct plan_channel *end = c + plan->inputs; c < end; c++) {
-    if (c->driver != driver) records = image_take(host->image, driver = c->driver, 0);
+    if (c->driver != driver) records = image_take_in(host->image, driver = c->driver, host->epoch);
     const struct record *r = &records[c->index];
     uint32_t quality = r->quality > BAD ? BAD : r->quality;
     if (quality != NEVER && too_old(c, r, now)) quality = STALE;
@@ -163,20 +163,42 @@ static void copy_in(struct host *host, int64_t now) {
   }
 }
 
-static void copy_out(struct host *host, int64_t now) {
+/* False: another host leads; nothing of this scan got through after it did. */
+static bool copy_out(struct host *host, int64_t now) {
   const struct plan *plan = host->program.plan;
   const struct plan_channel *c = at(plan, plan->outputs_at), *end = c + plan->outputs;
   while (c < end) {
     uint32_t driver = c->driver;
-    struct record *records = image_back(host->image, driver, 1);
+    struct record *records = image_back_of(host->image, driver, host->side);
     for (; c < end && c->driver == driver; c++) {
       bool safe = c->tasks & host->faulted;
       records[c->index] = (struct record){.value = safe ? c->substitute : get_value(host->program.state + c->offset, c),
                                           .stamp_ns = now,
-                                          .quality = safe ? SAFE : GOOD};
+                                          .quality = safe ? SAFE : GOOD,
+                                          .epoch = host->epoch};
     }
-    if (image_publish(host->image, driver, 1) != 0) add(&host->status->unpublished, 1);
+    int result = image_publish_of(host->image, driver, host->side, host->epoch);
+    if (result == FENCED) return false;
+    if (result != 0) add(&host->status->unpublished, 1);
   }
+  return true;
+}
+
+/* The state first: whoever goes on from it never falls behind what the plant has seen. */
+static void give_out(struct host *host, int64_t now) {
+  if (!host->pair) {
+    copy_out(host, now);
+    return;
+  }
+  pair_send(host, 0);
+  if (!host->pair->link->may_drive(host)) {
+    add(&host->status->pair.suspended, 1);
+    return;
+  }
+  if (copy_out(host, now))
+    pair_driven(host);
+  else
+    pair_fenced(host, "the other host took over during a scan");
 }
 
 /* ---- running ---- */
@@ -226,6 +248,7 @@ static void change_program(struct host *host) {
   if (!next) return;
   int64_t begin = image_now();
   const struct plan_move *move = at(next->plan, next->plan->moves_at), *end = move + next->plan->moves;
+  if (host->duty == FOLLOWING) move = end; /* its values will come from the leader */
   for (; move < end; move++) {
     const uint8_t *from = host->program.state + move->from;
     uint8_t *to = next->state + move->to;
@@ -245,8 +268,9 @@ static void change_program(struct host *host) {
   show_forces(host);
   host->faulted = 0; /* the change may be what repairs them */
   show_faults(host);
+  if (host->pair) pair_changed(host);
   struct status *s = host->status;
-  atomic_store(&s->on_trial, next->plan->trial_scans);
+  atomic_store(&s->on_trial, host->duty == FOLLOWING ? 0 : next->plan->trial_scans);
   atomic_store(&s->version, next->plan->version);
   atomic_store(&s->swap_ns, (uint64_t)(image_now() - begin));
   atomic_store_explicit(&host->next, NULL, memory_order_release);
@@ -260,6 +284,7 @@ static void roll_back(struct host *host, uint32_t number) {
   host->program = host->before;
   host->forces = host->forces_before;
   show_forces(host);
+  if (host->pair) pair_changed(host);
   host->faulted = host->faulted_before;
   show_faults(host);
   atomic_store(&host->status->on_trial, 0);
@@ -318,7 +343,7 @@ static void run_task(struct host *host, uint32_t number, int64_t begin, int64_t 
     add(&s->scans, 1);
   }
   if (host->forces.count) hold_forces(host);
-  copy_out(host, begin);
+  give_out(host, begin);
   int64_t took = image_now() - begin;
   record_time(s->execution, &s->execution_max_ns, took);
   atomic_store_explicit(&s->execution_last_ns, (uint64_t)took, memory_order_relaxed);
@@ -335,6 +360,40 @@ void take_snapshot(struct host *host) {
   host->taken = host->program;
 }
 
+/* Waits for the next release and runs the most urgent task that is due. */
+static void scan_once(struct host *host, const struct plan_task *tasks, timer_t timer) {
+  uint32_t count = host->program.plan->tasks;
+  int64_t *next = host->next_ns, first = next[0];
+  for (uint32_t i = 1; i < count; i++)
+    if (next[i] < first) first = next[i];
+  int64_t now = wait_until(host, first);
+  atomic_store_explicit(&host->status->heartbeat_ns, now, memory_order_relaxed);
+  if (host->pair && !pair_leads(host)) return;
+  for (uint32_t i = 0; i < count; i++) {
+    if (next[i] > now) continue;
+    int64_t interval = (int64_t)tasks[i].interval_ns, lost = (now - next[i]) / interval;
+    if (lost > 0) add(&host->status->task[i].missed, (uint64_t)lost); /* skipped for good, never made up for */
+    int64_t due = next[i], release = due + lost * interval;
+    next[i] = release + interval;
+    run_task(host, i, now, due, release, timer);
+    return; /* look at the clock again: a more urgent task may have become due */
+  }
+}
+
+static void between_scans(struct host *host) {
+  if (atomic_load_explicit(&host->snapshot_wanted, memory_order_acquire)) {
+    take_snapshot(host);
+    atomic_store_explicit(&host->snapshot_wanted, false, memory_order_relaxed);
+    atomic_store_explicit(&host->snapshot_made, true, memory_order_release);
+  }
+  answer_requests(host);
+  change_program(host);
+  if (atomic_load_explicit(&host->hand_over_wanted, memory_order_relaxed)) {
+    atomic_store(&host->hand_over_wanted, false);
+    pair_hand_over(host);
+  }
+}
+
 void *scan_thread(void *argument) {
   struct host *host = argument;
   const struct plan *plan = host->program.plan;
@@ -348,34 +407,19 @@ void *scan_thread(void *argument) {
     return NULL;
   }
   become_punctual(host);
-  int64_t next[64];
   host->start_ns = image_now() + 1000000; /* the first release, so that it is not late already */
-  for (uint32_t i = 0; i < plan->tasks; i++) next[i] = host->start_ns;
+  for (uint32_t i = 0; i < plan->tasks; i++) host->next_ns[i] = host->start_ns;
+  if (host->pair) pair_begin(host);
   atomic_store(&host->status->phase, RUNNING);
   while (!atomic_load_explicit(&host->stop, memory_order_relaxed)) {
-    int64_t first = next[0];
-    for (uint32_t i = 1; i < plan->tasks; i++)
-      if (next[i] < first) first = next[i];
-    int64_t now = wait_until(host, first);
-    atomic_store_explicit(&host->status->heartbeat_ns, now, memory_order_relaxed);
-    for (uint32_t i = 0; i < plan->tasks; i++) {
-      if (next[i] > now) continue;
-      int64_t interval = (int64_t)tasks[i].interval_ns, lost = (now - next[i]) / interval;
-      if (lost > 0) add(&host->status->task[i].missed, (uint64_t)lost); /* skipped for good, never made up for */
-      int64_t due = next[i], release = due + lost * interval;
-      next[i] = release + interval;
-      run_task(host, i, now, due, release, timer);
-      break; /* look at the clock again: a more urgent task may have become due */
-    }
-    if (atomic_load_explicit(&host->snapshot_wanted, memory_order_acquire)) {
-      take_snapshot(host);
-      atomic_store_explicit(&host->snapshot_wanted, false, memory_order_relaxed);
-      atomic_store_explicit(&host->snapshot_made, true, memory_order_release);
-    }
-    answer_requests(host);
-    change_program(host);
+    if (host->duty == FOLLOWING)
+      pair_follow(host);
+    else
+      scan_once(host, tasks, timer);
+    between_scans(host);
   }
+  if (host->pair && (host->duty == FOLLOWING || pair_hand_over(host))) return NULL;
   host->faulted = ~0ull; /* stopped is safe: the last thing the drivers get */
-  copy_out(host, image_now());
+  if (!host->pair || host->pair->link->may_drive(host)) copy_out(host, image_now());
   return NULL;
 }

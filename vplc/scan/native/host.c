@@ -13,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "scan.h"
+#include "standby.h"
 
 #define HOUSEKEEPING_MS 50
 #define STACK_SIZE (512 * 1024) /* big locals of programs live in the state */
@@ -77,6 +77,8 @@ static bool make_status(struct host *host) {
 /* Drivers stay attached over a restart of the host when the image has the same shape. */
 static bool make_image(struct host *host) {
   const struct plan *plan = host->program.plan;
+  const char *channel = at(plan, plan->channel_at);
+  const char *folder = *channel ? channel : host->folder;
   uint32_t *counts = calloc(plan->drivers * DIRECTIONS + 1, sizeof *counts);
   if (!counts) return false;
   for (uint32_t k = 0; k < DIRECTIONS; k++) {
@@ -85,7 +87,7 @@ static bool make_image(struct host *host) {
   }
   struct image probe = {0};
   size_t size = (size_t)image_format(&probe, 0, plan->drivers, counts);
-  struct image *old = map_file(host->folder, "image", size, false);
+  struct image *old = map_file(folder, "image", size, false);
   bool same = old && memcmp(old->magic, IMAGE_MAGIC, 8) == 0 && old->size == size && old->drivers == plan->drivers;
   for (uint32_t i = 0; same && i < plan->drivers * DIRECTIONS; i++)
     same = old->driver[i / DIRECTIONS].direction[i % DIRECTIONS].count == counts[i];
@@ -93,11 +95,14 @@ static bool make_image(struct host *host) {
     host->image = old;
   } else {
     if (old) munmap(old, size);
-    host->image = map_file(host->folder, "image", size, true);
+    host->image = map_file(folder, "image", size, true);
     if (host->image) image_format(host->image, size, plan->drivers, counts);
   }
   free(counts);
-  return host->image != NULL;
+  if (!host->image) return false;
+  if (!plan->paired) host->epoch = atomic_load(&host->image->epoch);
+  atomic_store(&host->image->drive_until_ns, plan->paired && !*channel ? 0 : INT64_MAX);
+  return true;
 }
 
 /* One host per run folder, for as long as the process lives. Started by Python it holds this lock already; the file
@@ -113,7 +118,9 @@ static bool take_folder(const char *folder) {
 }
 
 static bool prepare(struct host *host, const char *plan_path) {
-  if (!load_program(&host->program, plan_path) || !make_status(host) || !make_image(host)) return false;
+  if (!load_program(&host->program, plan_path) || !make_status(host)) return false;
+  if (host->program.plan->paired && !pair_open(host)) return false;
+  if (!make_image(host)) return false;
   host->status->restored = host->program.plan->patches;
   host->time_base_ns = host->program.plan->time_base_ns;
   host->watch = map_file(host->folder, "watch", sizeof(struct watch), true);
@@ -145,6 +152,10 @@ static void offer_change(struct host *host, const struct plan *shape) {
     say("%s: other tasks or channels need a restart", path);
     ok = false;
   }
+  if (ok && host->pair && !pair_has_room(host, next->plan)) {
+    say("%s: the program is too large for the channel to the standby; restart both hosts", path);
+    ok = false;
+  }
   if (ok)
     atomic_store_explicit(&host->next, next, memory_order_release);
   else
@@ -160,6 +171,7 @@ static void keep_house(struct host *host, const struct plan *first, const sigset
     int number = sigtimedwait(asked, NULL, &pause);
     if (number == SIGTERM || number == SIGINT) break;
     if (number == SIGUSR1) offer_change(host, first);
+    if (number == SIGUSR2) atomic_store(host->status->pair.duty == LEADING ? &host->hand_over_wanted : &host->lead_wanted, true);
     if (!retaining) continue;
     if (atomic_load_explicit(&host->snapshot_made, memory_order_acquire)) {
       atomic_store(&host->snapshot_made, false);
@@ -189,6 +201,7 @@ int main(int count, char **arguments) {
   sigaddset(&asked, SIGTERM);
   sigaddset(&asked, SIGINT);
   sigaddset(&asked, SIGUSR1);
+  sigaddset(&asked, SIGUSR2);
   pthread_sigmask(SIG_BLOCK, &all, NULL); /* the scan thread opens what it needs */
   host.folder = arguments[2];
   if (!take_folder(host.folder)) return 1;
@@ -209,6 +222,7 @@ int main(int count, char **arguments) {
     return 1;
   }
   keep_house(&host, first, &asked, thread);
+  if (host.pair) pair_close(&host);
   atomic_store(&host.status->phase, STOPPED);
   return 0;
 }

@@ -129,7 +129,7 @@ bool load_program(struct program *program, const char *plan_path) {
   return program->snapshot != NULL;
 }
 
-/* A file of the run folder, mapped for sharing. A fresh one replaces what is there in one step, so that readers of
+/* A file of the run folder, mapped for sharing; size 0: as large as it is. A fresh one replaces what is there in one step, so that readers of
  * the old file keep a whole one. */
 void *map_file(const char *folder, const char *name, size_t size, bool fresh) {
   char path[4096], temporary[4104];
@@ -146,7 +146,8 @@ void *map_file(const char *folder, const char *name, size_t size, bool fresh) {
   void *memory = NULL;
   /* Allocated, not only made long: on a full tmpfs a page would be missing in the middle of a scan. */
   int error = fresh ? posix_fallocate(fd, 0, (off_t)size) : fstat(fd, &info);
-  if (error || (!fresh && (size_t)info.st_size != size)) {
+  if (!fresh && !error && !size) size = (size_t)info.st_size;
+  if (error || (!fresh && (size_t)info.st_size != size) || !size) {
     if (fresh) {
       say("%s: cannot make it %zu bytes long: %s; give the run folder more memory", opened, size, strerror(error));
       unlink(temporary);

@@ -4,6 +4,7 @@
  * load.c     the plan (made and checked by `python -m vplc.scan`) and the shared library
  * cycle.c    the scan thread: wake up, copy in, run, copy out, count
  * access.c   what others ask between two scans: look at, write and force variables
+ * standby.c  two hosts that stand by for each other (memory.c, network.c: how they hear of each other)
  * retain.c   retained values to disk, off the scan thread
  * image.c    the process image in shared memory, also a library for the drivers
  *
@@ -42,7 +43,10 @@ struct plan {
   uint32_t tasks_at, tasks, programs_at, programs, inputs_at, inputs, outputs_at, outputs;
   uint32_t runs_at, runs, patches_at, patches, sites_at, sites, alarms_at, alarms,
       moves_at, moves, forces_at, forces; /* forces: held from the first scan, entries as for patches */
-  uint32_t force_set, spare;          /* names the forces for those that look */
+  uint32_t force_set;                 /* names the forces for those that look */
+  uint32_t paired, side, missed_scans; /* hot standby; side 0 prefers to lead */
+  uint32_t channel_at, listen_at, peer_at, witness_at; /* texts: a shared folder, or addresses */
+  uint64_t lease_ns;
 };
 
 struct plan_task { /* by priority, the most urgent first */
@@ -87,6 +91,9 @@ struct plan_site { /* what a fault number of the program means */
 #define BUCKETS 960 /* 32 per power of two: a bucket is at most 3.2 % wide; the last one takes all above 17 s */
 #define ALARMS 16
 
+#define MAX_TASKS 64
+
+enum duty { SINGLE = 0, LEADING = 1, FOLLOWING = 2 };
 enum phase { STARTING = 0, RUNNING = 1, STOPPED = 2 };
 enum task_state { TASK_RUN = 1, TASK_FAULT = 2 };
 enum fault_kind { NO_FAULT = 0, FAULT_PROGRAM = 1, FAULT_WATCHDOG = 2, FAULT_SIGNAL = 3 };
@@ -114,6 +121,15 @@ struct task_status {
   _Atomic uint64_t latency[BUCKETS], execution[BUCKETS];
 };
 
+struct pair_status {
+  _Atomic uint32_t duty, side, epoch;
+  _Atomic uint32_t ready; /* leader: there is a follower that could take over; follower: it is this one */
+  _Atomic uint64_t takeovers, fenced, suspended, frames, misses; /* suspended: scans whose outputs no lease allowed */
+  _Atomic uint32_t misses_in_a_row;
+  uint32_t spare;
+  char reason[160];
+};
+
 struct status {
   char magic[8];
   uint32_t size, tasks;
@@ -133,6 +149,7 @@ struct status {
   _Atomic uint64_t swap_ns;              /* what the last change took from a scan */
   _Atomic uint32_t forces;               /* values held now */
   uint32_t spare;
+  struct pair_status pair;
   struct alarm_entry alarm[ALARMS];
   struct task_status task[];
 };
@@ -156,7 +173,7 @@ struct watch {
 #define ACCESS_BYTES 32768
 
 enum access_kind { ACCESS_WRITE = 1, ACCESS_FORCE = 2 }; /* force: replaces all that was forced before */
-enum access_verdict { ACCESS_DONE = 0, ACCESS_OTHER_VERSION = 1, ACCESS_INVALID = 2, ACCESS_ON_TRIAL = 3 };
+enum access_verdict { ACCESS_DONE = 0, ACCESS_OTHER_VERSION = 1, ACCESS_INVALID = 2, ACCESS_ON_TRIAL = 3, ACCESS_FOLLOWING = 4 };
 
 struct access {
   _Atomic uint32_t request, done; /* equal: answered */
@@ -165,9 +182,11 @@ struct access {
   uint32_t set;                   /* names the forces of this request for those that look */
   uint32_t verdict;
   _Atomic uint32_t active_set;    /* the forces that are held; 0: none yet */
-  uint32_t spare;
+  uint32_t held_count;
   struct plan_patch entry[ACCESS_ENTRIES];
   uint8_t data[ACCESS_BYTES];
+  struct plan_patch held[ACCESS_ENTRIES]; /* what is held, for those that do not know the names of the set */
+  uint8_t held_data[ACCESS_BYTES];
 };
 
 /* ---- inside the host ---- */
@@ -199,6 +218,11 @@ struct host {
   struct forces forces;
   uint64_t time_base_ns;
   int64_t start_ns; /* CLOCK_MONOTONIC of the first release */
+  int64_t next_ns[MAX_TASKS]; /* of the next release of each task */
+  struct pair *pair;          /* NULL: no standby */
+  enum duty duty;
+  uint32_t epoch, side;
+  _Atomic bool lead_wanted, hand_over_wanted;
   _Atomic int64_t scan_time_ns;
   uint64_t faulted; /* bit per task */
   _Atomic bool stop;
@@ -229,6 +253,9 @@ void patch_state(uint8_t *state, const struct plan_patch *patch, uint32_t count,
 void answer_requests(struct host *host);
 void hold_forces(struct host *host); /* writes the forced values over what the drivers or the program wrote */
 void show_forces(struct host *host);
+bool adopt_forces(struct host *host, const struct plan_patch *entry, uint32_t count, const uint8_t *data, uint32_t used,
+                  uint32_t set);
+int64_t wait_until(struct host *host, int64_t when_ns); /* returns the time; earlier when a stop is asked for */
 
 bool retain_save(struct host *host); /* the snapshot to the older of the two files */
 
