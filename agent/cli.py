@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import fcntl
 import gc
+import getpass
 import hashlib
 import importlib.metadata
 import json
@@ -20,7 +21,7 @@ import sys
 import time
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,6 +84,14 @@ def _parser() -> argparse.ArgumentParser:
     clear.add_argument("--config", type=Path, default=Path(DEFAULT_STATE) / FILE_NAME, help="default: %(default)s")
     clear.add_argument("--json", action="store_true", help="the answer as a JSON document")
     clear.set_defaults(run=_clear)
+    consent = commands.add_parser("consent", help="let an instance of class control be stopped by the centre")
+    consent.add_argument("instance", nargs="?", help="(without one: list what is consented)")
+    consent.add_argument("--why", default="", help="the reason; kept and reported")
+    consent.add_argument("--for", dest="lasts", default="24h", help="such as 30m, 8h, 2d (default: %(default)s)")
+    consent.add_argument("--withdraw", action="store_true", help="take it back")
+    consent.add_argument("--state", type=Path, default=Path(DEFAULT_STATE), help="state folder (default: %(default)s)")
+    consent.add_argument("--json", action="store_true", help="the answer as a JSON document")
+    consent.set_defaults(run=_consent)
     status = commands.add_parser("status", help="what the running agent of this node sees")
     status.add_argument("--state", type=Path, default=Path(DEFAULT_STATE), help="state folder (default: %(default)s)")
     status.add_argument("--json", action="store_true", help="the whole document")
@@ -108,6 +117,37 @@ def _enrol(asked: argparse.Namespace) -> int:
     _say(f"enrolled as {identity.site}/{identity.node} with {identity.url}")
     _say(f"{'wrote' if written else 'kept'} {config}; now: sluice agent run --config {config}")
     return 0
+
+
+def _consent(asked: argparse.Namespace) -> int:
+    from agent import consent
+    from agent.spans import span
+
+    if asked.instance and asked.withdraw:
+        done = consent.withdraw(asked.state, asked.instance)
+        _say(json.dumps({"withdrawn": done}) if asked.json else ("withdrawn" if done else "nothing was consented"))
+        return 0 if done else 1
+    if asked.instance:
+        now = datetime.now(UTC)
+        consent.give(asked.state, asked.instance, who=_who(), why=asked.why, now=now, lasts=span(asked.lasts))
+    found = consent.read(asked.state)
+    if asked.json:
+        _say(json.dumps([{f: getattr(one, f) for f in one.__struct_fields__} for one in found]))
+        return 0
+    for one in found:
+        _say(f"{one.instance}: may be stopped until {_moment(one.until)}, said {one.who}: {one.why}")
+    if not found:
+        _say("nothing is consented")
+    return 0
+
+
+def _who() -> str:
+    """The person behind sudo, if there is one."""
+    return os.environ.get("SUDO_USER") or getpass.getuser()
+
+
+def _moment(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _status(asked: argparse.Namespace) -> int:
@@ -239,13 +279,15 @@ async def _serve(config: AgentConfig, identity: Identity) -> None:
     blobs = _BoundBlobs(BlobStore(state / "blobs"), client)
     uplink = Uplink(committer, ingest)
     committer.fresh = uplink.wake
+    from agent.consent import consented
+
     executor = Executor(
         runtime, blobs, bus, run_root=state / "run", node=identity.node, hosts=config.hosts, in_thread=in_thread
     )
     loop = Loop(
         Parts(
             runtime=runtime,
-            trust=_BoundTrust(TrustStore(state / "trust", identity), client),
+            trust=_BoundTrust(TrustStore(state / "trust", identity, partial(consented, state)), client),
             centre=_BoundCentre(client, identity),
             blobs=blobs,
             committer=committer,

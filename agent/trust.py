@@ -20,9 +20,11 @@ from manifests.model import (
     DesiredState,
     PlacedInstance,
     SiteFacts,
+    WorkloadClass,
     WorkloadRelease,
     release_path,
 )
+from manifests.policy import STRICT, Approver, Consent, Policy
 
 MAX_INSTANCES = 500
 MAX_INSTANCES_TEXT = 1 << 20
@@ -45,13 +47,18 @@ class Entry:
 @dataclass(frozen=True, slots=True)
 class Received:
     """What two verified repositories say. ``facts`` is ``x-sluice`` as parsed; ``releases`` are target bytes by path,
-    already checked against the catalog's digests."""
+    already checked against the catalog's digests; ``approvals`` are the sides that approved exactly these digests.
+    ``consented``: instances of class control that somebody at the site itself lets go."""
 
     site: str  # whose agent this is
     facts: Any
     director: Mapping[str, Entry]
     catalog: Mapping[str, Entry]
     releases: Mapping[str, WorkloadRelease]
+    policy: Policy = STRICT
+    approvals: Mapping[str, tuple[Approver, ...]] = field(default_factory=dict)
+    consents: tuple[Consent, ...] = ()
+    consented: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +92,7 @@ def accept(received: Received, last: DesiredState | None, now: datetime) -> Acce
         release = received.releases.get(path)
         if release is None:
             return Refusal("incomplete", "the release's own bytes are missing", path)
-        wrong = _misplaced(path, release)
+        wrong = _misplaced(path, release) or _unapproved(path, release, received)
         if wrong is not None:
             return wrong
         instances = read_instances(entry.custom, path)
@@ -104,10 +111,10 @@ def accept(received: Received, last: DesiredState | None, now: datetime) -> Acce
         return Refusal("oversized", f"{len(placed)} instances; at most {MAX_INSTANCES} are allowed", "targets.json")
     state = DesiredState(facts=facts, instances=tuple(sorted(placed, key=lambda item: item.instance.name)))
     if last is not None:
-        backwards = _backwards(state, last)
-        if backwards is not None:
-            return backwards
-    return Accepted(state, _lowered(state, last))
+        refused = _backwards(state, last) or _stops_control(state, last, received)
+        if refused is not None:
+            return refused
+    return Accepted(state, (*_lowered(state, last), *_let_go(state, last)))
 
 
 def compare(director: Mapping[str, Entry], catalog: Mapping[str, Entry]) -> Refusal | None:
@@ -168,6 +175,43 @@ def _misplaced(path: str, release: WorkloadRelease) -> Refusal | None:
         what = f"the path is of class {path.split('/', 1)[0]!r}, the release of {release.workload_class.value!r}"
         return Refusal("wrong-class", what, path)
     return Refusal("wrong-path", f"holds {release.name} {release.version}, which belongs at {expected}", path)
+
+
+def _unapproved(path: str, release: WorkloadRelease, received: Received) -> Refusal | None:
+    """One OT and one IT signature: a count could be met by two of one side."""
+    given = received.approvals.get(path, ())
+    missing = [side.value.upper() for side in received.policy.needed(release.workload_class) if side not in given]
+    if not missing:
+        return None
+    what = f"class {release.workload_class.value} needs the approval of {' and '.join(missing)}, which is not signed"
+    return Refusal("unapproved", what, path)
+
+
+def _stops_control(state: DesiredState, last: DesiredState, received: Received) -> Refusal | None:
+    """Whoever holds the centre must not be able to stop a process: only the site itself, or an OT signature for a
+    generation between the last one and this, lets an instance of class control go."""
+    if received.policy.stop_control == "free":
+        return None
+    signed = {
+        said.instance
+        for said in received.consents
+        if said.site == state.facts.site and last.facts.generation < said.generation <= state.facts.generation
+    }
+    gone = sorted((_control(last) - _control(state)) - signed - received.consented)
+    if not gone:
+        return None
+    what = f"would stop {', '.join(gone)} of class control, and neither the site nor an OT signature consents"
+    return Refusal("control-stop", what, "targets.json")
+
+
+def _let_go(state: DesiredState, last: DesiredState | None) -> tuple[str, ...]:
+    gone = sorted(_control(last) - _control(state)) if last is not None else ()
+    return tuple(f"{name} of class control stops, with consent" for name in gone)
+
+
+def _control(state: DesiredState) -> frozenset[str]:
+    control = WorkloadClass.CONTROL
+    return frozenset(item.instance.name for item in state.instances if item.release.workload_class is control)
 
 
 def _backwards(state: DesiredState, last: DesiredState) -> Refusal | None:

@@ -18,7 +18,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -47,7 +47,10 @@ from manifests.signing import (
     MAX_RELEASE_BYTES,
     SITE_FIELD,
     VerifiedRepository,
+    approvals,
+    catalog_policy,
     check_names,
+    consents,
     parse_release,
     refusal,
     signed_at,
@@ -97,12 +100,19 @@ class _Verified:
 class TrustStore:
     """``folder`` is ``<state>/trust``; one per process, usable from several threads.
 
-    ``notes`` after a refresh: what an operator should know though it is allowed.
+    ``notes`` after a refresh: what an operator should know though it is allowed. ``consented``: the instances of class
+    control that somebody at the site lets go now.
     """
 
-    def __init__(self, folder: Path, identity: Identity) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        identity: Identity,
+        consented: Callable[[datetime], frozenset[str]] = lambda _: frozenset(),
+    ) -> None:
         self._folder = folder
         self._identity = identity
+        self._consented = consented
         self._accepted = folder / "accepted"
         self._activated = folder / "activated"
         self._mutex = threading.RLock()
@@ -268,6 +278,10 @@ class TrustStore:
                 director=wanted,
                 catalog=_entries(catalog),
                 releases=releases,
+                policy=catalog_policy(catalog),
+                approvals=approvals(catalog),
+                consents=consents(catalog, self._identity.site),
+                consented=self._consented(now) if now is not None else frozenset(),
             ),
             last,
             now or datetime.now(UTC),
@@ -524,9 +538,15 @@ def _versions(repository: VerifiedRepository | None, pinned: bytes) -> Repositor
     )
 
 
+_REMEDIES = {
+    "clock": "set this node's clock (NTP, battery)",
+    "unapproved": "those who may approve it sign it: sluice sign",
+    "control-stop": "at the site: sluice agent consent INSTANCE --why TEXT; or OT signs: sluice sign --consent",
+}
+
+
 def _error(said: trust.Refusal) -> TrustError:
-    remedy = "set this node's clock (NTP, battery)" if said.kind == "clock" else ""
-    return TrustError(said.what, kind=said.kind, where=said.where, remedy=remedy)
+    return TrustError(said.what, kind=said.kind, where=said.where, remedy=_REMEDIES.get(said.kind, ""))
 
 
 def _inside(error: TrustError, place: str) -> TrustError:

@@ -19,7 +19,7 @@ import secrets
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -49,6 +49,7 @@ from manifests.messages import (
     encode,
 )
 from manifests.model import DesiredInstance, PlacedInstance, SiteFacts, WorkloadRelease
+from manifests.policy import Approval, Approver
 
 Fault = Callable[["Handler"], bool]
 """Called instead of the real answer; True when it has dealt with the request."""
@@ -129,16 +130,22 @@ class OrchestratorFake:
 
     # -------------------------------------------------------- what operators do
 
-    def publish(self, *releases: WorkloadRelease, now: datetime | None = None) -> WorkloadRelease:
-        """Sign releases into the catalog, offline side and online side; returns the last."""
+    def publish(
+        self, *releases: WorkloadRelease, now: datetime | None = None, approved: Collection[Approver] = tuple(Approver)
+    ) -> WorkloadRelease:
+        """Sign releases into the catalog, offline side and online side; returns the last. ``approved``: the sides that
+        approve what the policy wants approved."""
         with self.lock:
             place = self.folder / f"catalog-{secrets.token_hex(4)}"
             place.mkdir()
             for name, data in self.catalog.items():
                 (place / name).write_bytes(data)
             editor = catalog.CatalogEditor.open(place, self.offline)
+            said = Approval(name="Anna", meaning="approved for use", at="2026-06-01T00:00:00Z")
             for release in releases:
-                editor.add(release)
+                path = editor.add(release)
+                for side in set(editor.lacking(path)) & set(approved):
+                    editor.approve(side, path, said)
                 self.add_blob(signing.release_bytes(release))
             files = editor.sign(now or self.now)
             signing.verify_catalog_update(self.catalog["1.root.json"], self.catalog, files, now or self.now)

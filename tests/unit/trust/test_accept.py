@@ -14,6 +14,7 @@ from agent import trust
 from agent.trust import Accepted, Entry, Received, Refusal, accept
 from manifests import signing
 from manifests.model import DesiredInstance, DesiredState, WorkloadClass, WorkloadRelease, release_path
+from manifests.policy import Approver, ClassPolicy, Consent, Policy
 from tests.support.releases import a_release
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -135,3 +136,87 @@ def test_a_clock_is_wrong_before_the_build_and_before_the_latest_signature() -> 
     assert trust.clock_refusal(NOW, NOW + timedelta(minutes=11)) is not None
     assert trust.future_refusal(NOW, NOW + timedelta(minutes=11), "x") is not None
     assert trust.future_refusal(NOW, None, "x") is None
+
+
+# ---------------------------------------------------------------- class control
+
+CONTROL = a_release(name="tank", workload_class=WorkloadClass.CONTROL)
+CONTROL_PATH = release_path(CONTROL.workload_class, CONTROL.name, CONTROL.version)
+BOTH = (Approver.OT, Approver.IT)
+
+
+def of_control(generation: int = 1, *, approved: tuple[Approver, ...] = BOTH, **changes: Any) -> Received:
+    said = received(generation=generation, release=CONTROL, path=CONTROL_PATH)
+    return replace(said, approvals={CONTROL_PATH: approved}, **changes)
+
+
+def of_nothing(generation: int, **changes: Any) -> Received:
+    return replace(received(generation=generation), director={}, releases={}, **changes)
+
+
+@pytest.mark.parametrize(
+    ("approved", "word"),
+    [((), "unapproved"), ((Approver.OT,), "unapproved"), ((Approver.IT,), "unapproved"), (BOTH, "accepted")],
+)
+def test_class_control_needs_one_ot_and_one_it_approval(approved: tuple[Approver, ...], word: str) -> None:
+    said = accept(of_control(approved=approved), None, NOW)
+    assert kind(said) == word
+    if isinstance(said, Refusal):
+        assert all(side.value.upper() in said.what for side in set(BOTH) - set(approved))
+
+
+def test_no_signed_policy_lowers_what_class_control_needs() -> None:
+    lenient = Policy(classes={"control": ClassPolicy(approvals=())})
+    assert kind(accept(of_control(approved=(), policy=lenient), None, NOW)) == "unapproved"
+
+
+def test_other_classes_need_what_the_signed_policy_says() -> None:
+    strict = Policy(classes={"translator": ClassPolicy(approvals=(Approver.OT,))})
+    assert kind(accept(GOOD, None, NOW)) == "accepted"
+    assert kind(accept(replace(GOOD, policy=strict), None, NOW)) == "unapproved"
+    approved = replace(GOOD, policy=strict, approvals={PATH: (Approver.OT,)})
+    assert kind(accept(approved, None, NOW)) == "accepted"
+
+
+def test_an_approval_of_another_release_counts_for_nothing() -> None:
+    said = replace(of_control(), approvals={CONTROL_PATH.replace("1.0.0", "1.0.1"): BOTH})
+    assert kind(accept(said, None, NOW)) == "unapproved"
+
+
+LAST = state(accept(of_control(), None, NOW))
+
+
+def consent(generation: int, *, instance: str = "press", site: str = "hamburg") -> Consent:
+    return Consent(site=site, instance=instance, generation=generation, why="decommissioned")
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({}, "control-stop"),
+        ({"consented": frozenset({"press"})}, "accepted"),
+        ({"consented": frozenset({"other"})}, "control-stop"),
+        ({"consents": (consent(2),)}, "accepted"),
+        ({"consents": (consent(1),)}, "control-stop"),  # what it was given for is done: no replay
+        ({"consents": (consent(3),)}, "control-stop"),  # not yet
+        ({"consents": (consent(2, instance="other"),)}, "control-stop"),
+        ({"consents": (consent(2, site="leipzig"),)}, "control-stop"),
+        ({"policy": Policy(stop_control="free")}, "accepted"),
+    ],
+)
+def test_the_centre_alone_cannot_stop_class_control(changes: dict[str, Any], word: str) -> None:
+    assert kind(accept(of_nothing(2, **changes), LAST, NOW)) == word
+
+
+def test_turning_an_instance_into_another_class_is_stopping_it() -> None:
+    assert kind(accept(received(generation=2), LAST, NOW)) == "control-stop"
+
+
+def test_a_new_version_of_class_control_needs_no_consent_and_a_consented_stop_is_noted() -> None:
+    newer = a_release(name="tank", version="1.1.0", workload_class=WorkloadClass.CONTROL)
+    path = release_path(newer.workload_class, newer.name, newer.version)
+    said = replace(received(generation=2, release=newer, path=path), approvals={path: BOTH})
+    assert kind(accept(said, LAST, NOW)) == "accepted"
+    gone = accept(of_nothing(2, consented=frozenset({"press"})), LAST, NOW)
+    assert isinstance(gone, Accepted)
+    assert gone.notes == ("press of class control stops, with consent",)

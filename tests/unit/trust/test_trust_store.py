@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tuf.api.metadata import TargetFile, Targets
 
+from agent import consent
 from agent.verify import TrustStore
-from manifests import keys, signing
+from manifests import checking, keys, signing
 from manifests.errors import InternalError, MachineError, TrustError, UnreachableError
 from manifests.messages import SyncReply
-from manifests.model import WorkloadClass
+from manifests.model import WorkloadClass, release_path
+from manifests.policy import Approver
 from tests.support.releases import DirectSource, Plant, a_release
 
 
@@ -520,3 +525,46 @@ def test_a_workload_class_is_part_of_what_is_signed(plant: Plant) -> None:
     plant.far.assign("hamburg", [plant.far.placed("loop", control)], generation=2)
     state = plant.store.refresh(plant.source, plant.now)
     assert state.instances[0].release.workload_class is WorkloadClass.CONTROL
+
+
+@pytest.mark.parametrize("approved", [(), (Approver.OT,), (Approver.IT,)])
+def test_class_control_signed_by_its_publisher_and_one_side_only_is_refused(
+    plant: Plant, approved: tuple[Approver, ...]
+) -> None:
+    loop = plant.far.publish(a_release(name="loop", workload_class=WorkloadClass.CONTROL), approved=approved)
+    plant.release = loop
+    plant.assign(2)
+    assert "approval" in refused(plant, "unapproved").what
+    assert plant.store.status().refusal == "unapproved"
+
+
+def test_approved_class_control_is_still_approved_at_boot_and_cannot_be_taken_away(plant: Plant) -> None:
+    plant.release = plant.far.publish(a_release(name="loop", workload_class=WorkloadClass.CONTROL))
+    plant.assign(2)
+    state = plant.store.refresh(plant.source, plant.now)
+    plant.store.activate(state)
+    assert plant.open().last_good(plant.now) == state
+    plant.release = plant.far.publish(a_release(version="9.0.0"))
+    plant.assign(3)
+    with pytest.raises(TrustError) as caught:
+        plant.store.refresh(plant.source, plant.now)
+    assert caught.value.kind == plant.store.status().refusal == "control-stop"
+    assert plant.store.status().adopted_generation == 2
+    consent.give(plant.state, "press", who="anna", why="scrapped", now=plant.now, lasts=timedelta(hours=1))
+    store = TrustStore(plant.state / "trust", plant.identity, partial(consent.consented, plant.state))
+    assert store.refresh(plant.source, plant.now).facts.generation == 3
+
+
+def test_a_translators_key_cannot_list_class_control(plant: Plant) -> None:
+    """The delegation's paths count, not only its keys."""
+    release = a_release(name="loop", workload_class=WorkloadClass.CONTROL)
+    plant.far.publish(a_release(version="3.0.0"))
+    name = max((n for n in plant.far.catalog if n.endswith(".translator.json")), key=lambda n: int(n.split(".")[0]))
+    role = checking.parse(plant.far.catalog[name], Targets, name).signed
+    data = signing.release_bytes(release)
+    path = release_path(release.workload_class, release.name, release.version)
+    digest = signing.release_digest(data).removeprefix("sha256:")
+    role.targets[path] = TargetFile(length=len(data), hashes={"sha256": digest}, path=path)
+    verified = signing.verify_repository(plant.far.catalog["1.root.json"], plant.far.catalog, now=plant.now)
+    forged = {**verified.delegated, "translator": role}
+    assert path not in replace(verified, delegated=forged).trusted()
