@@ -12,11 +12,14 @@ from tests.support.procs import Program, wait_for
 
 PUMP_PORT = 5020
 PRESS_PORT = 4840
+TANK_PORT = 5021
+TANK_SITES = ("hamburg",)  # whose tank is held by a control loop
 SIMULATORS = "sluice/simulators"
 
 
 class Plant(Protocol):
-    """What the demo needs of a plant's machines. ``pump`` and ``press`` are (host, port) as seen from this machine."""
+    """What the demo needs of a plant's machines. ``pump``, ``press`` and ``tank`` are (host, port) as seen from this
+    machine."""
 
     site: str
     segments: dict[str, dict[str, str]]  # the agent's local settings
@@ -26,6 +29,7 @@ class Plant(Protocol):
     def start(self) -> None: ...
     def pump(self) -> tuple[str, int]: ...
     def press(self) -> tuple[str, int]: ...
+    def tank(self) -> tuple[str, int]: ...
     def unplug_pump(self) -> None: ...
     def plug_in_pump(self) -> None: ...
     def stop(self) -> None: ...
@@ -49,13 +53,16 @@ class ContainerPlant:
         self.hosts: dict[str, str] = {}
         self.overrides: Sequence[str] = ()
         self._image = f"{SIMULATORS}:{version}"
-        self._names = {"pump-skid": f"sluice-demo-{site}-pump-skid", "press": f"sluice-demo-{site}-press"}
+        aliases = ("pump-skid", "press", *(("tank-io",) if site in TANK_SITES else ()))
+        self._names = {alias: f"sluice-demo-{site}-{alias}" for alias in aliases}
 
     def start(self) -> None:
         docker("network", "create", "--internal", "--label", "sluice.demo=1", self.network)
         seed = str(sum(self.site.encode()))
         self._run("pump-skid", "tests.simulators.pump_skid", "--port", str(PUMP_PORT), "--seed", seed)
         self._run("press", "tests.simulators.press", "--port", str(PRESS_PORT), "--seed", seed)
+        if "tank-io" in self._names:
+            self._run("tank-io", "tests.simulators.tank", "--port", str(TANK_PORT), "--seed", seed)
 
     def _run(self, alias: str, *command: str) -> None:
         docker(
@@ -73,6 +80,9 @@ class ContainerPlant:
 
     def press(self) -> tuple[str, int]:
         return self._address("press"), PRESS_PORT
+
+    def tank(self) -> tuple[str, int]:
+        return self._address("tank-io"), TANK_PORT
 
     def unplug_pump(self) -> None:
         docker("network", "disconnect", self.network, self._names["pump-skid"])
@@ -92,25 +102,28 @@ class ProcessPlant:
     def __init__(self, site: str, number: int, logs: Path, free_port: Callable[[], int]) -> None:
         self.site = site
         self.segments: dict[str, dict[str, str]] = {}
-        self.hosts = dict.fromkeys(("pump-skid", "press", "broker"), "127.0.0.1")
-        self._pump_port, self._press_port = free_port(), free_port()
+        self.hosts = dict.fromkeys(("pump-skid", "press", "tank-io", "broker"), "127.0.0.1")
+        self._pump_port, self._press_port, self._tank_port = free_port(), free_port(), free_port()
         self.overrides = (
             f"{site}.pumpPort={self._pump_port}",
             f"{site}.pressPort={self._press_port}",
+            f"{site}.tankPort={self._tank_port}",
             f"{site}.brokerPort={free_port()}",
         )
         seed = str(number)
         self._pump = self._program("pump_skid", self._pump_port, seed, logs)
         self._press = self._program("press", self._press_port, seed, logs)
+        tanks = [self._program("tank", self._tank_port, seed, logs)] if site in TANK_SITES else []
+        self._programs = [self._pump, self._press, *tanks]
 
     def _program(self, name: str, port: int, seed: str, logs: Path) -> Program:
         command = [sys.executable, "-m", f"tests.simulators.{name}", "--host", "127.0.0.1", "--port", str(port)]
         return Program(f"{self.site} {name}", [*command, "--seed", seed], logs / f"{self.site}-{name}.log")
 
     def start(self) -> None:
-        for program in (self._pump, self._press):
+        for program in self._programs:
             program.start()
-        for program in (self._pump, self._press):
+        for program in self._programs:
             wait_for(f"{program.name} ready", lambda p=program: "ready" in p.tail(), 30, watch=[program])  # type: ignore[misc]
 
     def pump(self) -> tuple[str, int]:
@@ -119,6 +132,9 @@ class ProcessPlant:
     def press(self) -> tuple[str, int]:
         return "127.0.0.1", self._press_port
 
+    def tank(self) -> tuple[str, int]:
+        return "127.0.0.1", self._tank_port
+
     def unplug_pump(self) -> None:
         self._pump.kill9()
 
@@ -126,5 +142,5 @@ class ProcessPlant:
         self._pump.start()
 
     def stop(self) -> None:
-        self._pump.stop()
-        self._press.stop()
+        for program in self._programs:
+            program.stop()

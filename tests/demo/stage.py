@@ -20,7 +20,7 @@ from typing import Any
 import httpx
 import yaml
 
-from tests.demo.plants import ContainerPlant, Plant, ProcessPlant, docker
+from tests.demo.plants import TANK_SITES, ContainerPlant, Plant, ProcessPlant, docker
 from tests.support.link import Link
 from tests.support.procs import Program, wait_for
 
@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "manifests" / "examples" / "two-plants"
 CATALOG = ROOT / "manifests" / "catalog"
 CONSOLE = ROOT / "orchestrator" / "console" / "dist"
-WORKLOADS = ("broker", "modbus", "opcua")
+WORKLOADS = ("broker", "modbus", "opcua", "tank")
 SITES = ("hamburg", "leipzig")
 NODE = "edge1"
 READY_S = 60.0
@@ -147,6 +147,8 @@ class Stage:
         builds = self.folder / "releases"
         documents = [str(CATALOG / f"{name}.yaml") for name in WORKLOADS]
         platform = "process" if self.runtime == "process" else "linux/amd64"
+        if self.runtime == "process":
+            pack_control()  # the container image brings its own
         built = self.sluice("release", "build", *documents, "--out", str(builds), "--platform", platform)
         folders = [item["folder"] for item in built]
         catalog = str(self.folder / "keys" / "online" / "catalog")
@@ -215,6 +217,8 @@ class Stage:
             "hosts": plant.hosts,
             "reportS": self.report_s,
         }
+        if site in TANK_SITES:
+            settings["control"] = {"cores": [(os.cpu_count() or 1) - 1], "realtime": True}
         path.write_text(yaml.safe_dump(settings))
         return path
 
@@ -264,6 +268,15 @@ class Stage:
         if (state / "agent.yaml").exists():
             remove = [sys.executable, "-m", "agent", "clear", "--config", str(state / "agent.yaml")]
             subprocess.run(remove, check=False, capture_output=True, cwd=ROOT)
+
+
+def pack_control() -> None:
+    """Compile and check the control program for the process runtime, as `./run images` does for containers."""
+    program = ROOT / "vplc" / "examples" / "tank" / "control.yaml"
+    command = [sys.executable, "-m", "workloads.vplc", "pack", str(program), "-o", str(ROOT / "build/control/tank")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"the control program could not be packed:\n{done.stdout}{done.stderr}")
 
 
 def leftovers(site: str) -> list[str]:

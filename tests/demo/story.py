@@ -17,6 +17,7 @@ from manifests.signing import DirectorSigner
 from tests.demo.checks import Checks, require
 from tests.demo.proof import DATABASE, StreamProof, counter_series, database, prove, stored
 from tests.demo.stage import EXAMPLE, SITES, Stage
+from tests.demo.tank import TankLoop
 from tests.support.listeners import tcp_listeners
 from tests.support.mistakes import TEN_MISTAKES
 from tests.support.peers import mbpoll_read, node_opcua_read
@@ -45,6 +46,10 @@ class Story:
         run("mbpoll reads the pump skid and agrees with the historian", self.mbpoll_agrees)
         run("node-opcua reads the press and agrees with the historian", self.node_opcua_agrees)
         run("live values are on the site's MQTT broker", self.live_on_mqtt)
+        loop = TankLoop(self.stage)
+        run("the tank's loop holds its level; real-time priority is there, or an alarm says not", loop.in_spec)
+        run("an operator moves the set-point: no restart; beyond the signed range it is refused", loop.new_setpoint)
+        run("uplink, agent, broker, orchestrator killed one by one: the loop scans on, outputs move", loop.alone)
         run(f"uplink cut for {CUT_S:.0f} s, agent killed meanwhile: nothing acknowledged is lost", self.cut_and_kill)
         run("orchestrator killed in the middle of a rollout: it goes on after restart", self.kill_orchestrator)
         run("a device unplugged: its tags turn bad in two poll periods, the rest goes on", self.unplug)

@@ -17,6 +17,7 @@ from tests.demo.__main__ import bring_up, version
 from tests.demo.checks import CheckError, Checks
 from tests.demo.stage import Stage
 from tests.demo.story import Story
+from tests.demo.tank import TankLoop
 from tests.support.screenshots import take_screenshots
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("plants")]
@@ -74,6 +75,21 @@ def test_the_three_pages_are_drawn_without_an_error_or_a_sideways_scroll(plants:
         pictures = thread.submit(take_screenshots, plants.stage.url, login, folder, widths=(1440, 390)).result()
     assert {picture.name.split("-")[0] for picture in pictures} >= {"fleet", "site", "rollout"}
     assert all(picture.stat().st_size > 10_000 for picture in pictures)
+
+
+@pytest.mark.peer
+def test_the_tanks_loop_holds_its_level(plants: Story) -> None:
+    assert TankLoop(plants.stage).in_spec()
+
+
+@pytest.mark.peer
+def test_a_set_point_arrives_without_a_restart(plants: Story) -> None:
+    assert TankLoop(plants.stage).new_setpoint()
+
+
+@pytest.mark.peer
+def test_the_loop_scans_on_while_everything_around_it_is_killed(plants: Story) -> None:
+    assert TankLoop(plants.stage).alone()
 
 
 def test_a_cut_and_a_killed_agent_lose_nothing_acknowledged(plants: Story, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,6 +99,15 @@ def mbpoll_read(
     return [float(negative) if type == "int16" and negative else float(value) for _, value, negative in found]
 
 
+def mbpoll_write(host: str, port: int, unit: int, table: str, address: int, value: int) -> None:
+    """Write one register or coil with mbpoll. Raises `PeerMissingError`, `PeerFailedError`."""
+    mbpoll = shutil.which("mbpoll")
+    if mbpoll is None:
+        raise PeerMissingError("mbpoll is not installed: `apt-get install mbpoll`, or `./run setup`")
+    where = ["-m", "tcp", "-p", str(port), "-a", str(unit), "-0", "-r", str(address), "-t", _TABLES[table]]
+    _run([mbpoll, *where, host, str(value)], timeout_s=10)
+
+
 def node_program() -> list[str]:
     """The command that starts Node.js: the one of the Python environment, else the machine's."""
     try:

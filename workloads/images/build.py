@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from workloads.images import ImageError, container_engine, inputs, rootfs, wheels
-from workloads.images.recipes import BASE, RECIPES, Recipe
+from workloads.images import ImageError, container_engine, control, inputs, rootfs, wheels
+from workloads.images.recipes import BASE, RECIPES, Recipe, named
 
 ROOT = Path(__file__).resolve().parents[2]
 INPUTS_LABEL = "sluice.inputs"
@@ -65,7 +65,10 @@ def build(
         for recipe in recipes:
             if recipe.rootfs is None and base is None:
                 base = _base(root, architecture, anew, say)
-            done.append(_one(recipe, root, architecture, "" if recipe.rootfs else base or "", anew, say))
+            below = "" if recipe.rootfs else base or ""
+            if recipe.runtime:
+                below = _one(named(recipe.runtime), root, architecture, below, False, say).digest
+            done.append(_one(recipe, root, architecture, below, anew, say))
     return done
 
 
@@ -86,6 +89,11 @@ def context(recipe: Recipe, architecture: str, root: Path = ROOT) -> Path:
         wheelhouse = root / "build/wheelhouse"
         wheels.fetch(root / recipe.requirements, wheelhouse, architecture)
         wheels.install(root / recipe.requirements, wheelhouse, folder / "lib", architecture, recipe.unused)
+    if recipe.native:
+        control.native(folder / "bin", architecture)
+    if recipe.program:
+        shutil.rmtree(folder / "src", ignore_errors=True)
+        control.program(root / recipe.program, folder / "program", root, architecture)
     (folder / "state").mkdir()
     _settle(folder)
     return folder
@@ -99,7 +107,8 @@ def _one(recipe: Recipe, root: Path, architecture: str, base: str, anew: bool, s
     if fresh or stored is None:
         say(f"building {name}")
         folder = context(recipe, architecture, root)
-        stored = container_engine.build(folder, name, {INPUTS_LABEL: wanted})
+        arguments = {"RUNTIME": reference(recipe.runtime, root)} if recipe.runtime else {}
+        stored = container_engine.build(folder, name, {INPUTS_LABEL: wanted}, arguments)
     goal = recipe.goal_mb * 1_000_000 if recipe.goal_mb else None
     return Built(recipe.name, name, stored.digest, stored.size, goal, fresh)
 
@@ -117,7 +126,7 @@ def _base(root: Path, architecture: str, anew: bool, say: Callable[[str], None])
     _copy(Path(__file__).with_name("base.Dockerfile"), folder / "Dockerfile")
     rootfs.make(rootfs.PYTHON, folder / "rootfs.tar", architecture)
     _settle(folder)
-    return container_engine.build(folder, BASE, {INPUTS_LABEL: wanted}).digest
+    return container_engine.build(folder, BASE, {INPUTS_LABEL: wanted}, {}).digest
 
 
 def _empty(folder: Path) -> Path:
@@ -138,7 +147,7 @@ def _settle(folder: Path) -> None:
     for path in sorted(folder.rglob("*")):
         if path.is_symlink():
             continue
-        loadable = path.is_dir() or ".so" in path.name
+        loadable = path.is_dir() or ".so" in path.name or path.parent.name == "bin"
         path.chmod(0o755 if loadable else 0o644)
         os.utime(path, (_EPOCH, _EPOCH))
 

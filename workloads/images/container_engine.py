@@ -45,9 +45,10 @@ def inspect(reference: str) -> Stored | None:
     return Stored(found["Id"], int(found["Size"]), found["Config"].get("Labels") or {})
 
 
-def build(context: Path, reference: str, labels: Mapping[str, str]) -> Stored:
+def build(context: Path, reference: str, labels: Mapping[str, str], arguments: Mapping[str, str]) -> Stored:
     """Build a context's Dockerfile, pulling nothing. Raises ImageError with the end of the log."""
     flags = [part for name, value in labels.items() for part in ("--label", f"{name}={value}")]
+    flags += [part for name, value in arguments.items() for part in ("--build-arg", f"{name}={value}")]
     done = _docker("build", "--tag", reference, *flags, str(context))
     stored = inspect(reference) if done.returncode == 0 else None
     if stored is None:

@@ -19,7 +19,9 @@ PYTHON_VERSION = "3.11"
 class Recipe:
     """One image: `folder` holds its Dockerfile and requirements, `sources` are copied as they are.
 
-    `unused` names what of the third-party Python this image never imports (glob patterns).
+    `unused` names what of the third-party Python this image never imports (glob patterns). `native`: the programs of
+    the virtual PLC are compiled into it. `runtime` names another image that this one adds a control program to;
+    `program` is that program's document, `sources` then decide only when to build again.
     """
 
     name: str
@@ -30,11 +32,14 @@ class Recipe:
     rootfs: Rootfs | None = None
     unused: tuple[str, ...] = ()
     goal_mb: int | None = None
+    native: bool = False
+    runtime: str | None = None
+    program: str | None = None
 
     @property
     def requirements(self) -> str | None:
-        """Its hash-pinned requirement file; None for an image without Python."""
-        return None if self.rootfs else f"{self.folder}/requirements.txt"
+        """Its hash-pinned requirement file; None for an image without Python of its own."""
+        return None if self.rootfs or self.runtime else f"{self.folder}/requirements.txt"
 
     @property
     def dockerfile(self) -> str:
@@ -54,11 +59,38 @@ def _workload(name: str, unused: tuple[str, ...] = ()) -> Recipe:
     )
 
 
+def _vplc(name: str, extra: str, goal_mb: int) -> Recipe:
+    """Scan host, drivers, servers and telemetry: no compiler, no program yet."""
+    parts = ("vplc/__init__.py", "vplc/scan", "vplc/drivers", "vplc/servers", "workloads/vplc")
+    return Recipe(
+        name=name,
+        folder=f"workloads/vplc/images/{name}",
+        sources=("manifests", "workloads/__init__.py", "workloads/kit", *parts),
+        extras=(extra,),
+        goal_mb=goal_mb,
+        native=True,
+    )
+
+
+def _control(name: str, document: str, runtime: str) -> Recipe:
+    """A control program on its runtime: what is signed is the program itself."""
+    return Recipe(
+        name=name,
+        folder="workloads/vplc/images/program",
+        sources=(document.rpartition("/")[0], "vplc/compiler", "vplc/library", "vplc/runtime", "workloads/vplc"),
+        runtime=runtime,
+        program=document,
+        goal_mb=60,
+    )
+
+
 RECIPES: tuple[Recipe, ...] = (
     Recipe("agent", "agent", ("manifests", "agent"), extras=("agent",), goal_mb=120),
     _workload("modbus"),
     # The address space that a server starts with, 20 MB; a client reads the device's own.
     _workload("opcua", unused=("asyncua/server/standard_address_space/standard_address_space_*",)),
+    _vplc("vplc", "kit", goal_mb=60),
+    _control("tank", "vplc/examples/tank/control.yaml", runtime="vplc"),
     Recipe("broker", "workloads/broker", ("workloads/broker/mosquitto.conf",), rootfs=BROKER, goal_mb=30),
     # The command line comes along: keys and site tokens are made where the orchestrator runs.
     Recipe("orchestrator", "orchestrator", ("manifests", "orchestrator"), extras=("orchestrator", "cli")),

@@ -22,7 +22,7 @@ from workloads.vplc.config import VplcConfig
 
 
 def main(arguments: list[str]) -> int:
-    commands = {"telemetry": _telemetry, "pack": _pack, "schema": _schema}
+    commands = {"telemetry": _telemetry, "pack": _pack, "native": _native, "schema": _schema}
     try:
         if arguments and arguments[0] in commands:
             return commands[arguments[0]](arguments[1:])
@@ -38,7 +38,7 @@ def _start(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="workloads.vplc", description=__doc__)
     parser.add_argument("program", type=Path, help="folder that pack made")
     logs.set_up()
-    become_keeper(parser.parse_args(arguments).program)
+    become_keeper(parser.parse_args(arguments).program.absolute())
     return 1
 
 
@@ -61,6 +61,17 @@ def _pack(arguments: list[str]) -> int:
     parser.add_argument("--target", default="x86-64")
     options = parser.parse_args(arguments)
     print(f"{pack(options.document, options.out, options.target).name}: {options.out}")
+    return 0
+
+
+def _native(arguments: list[str]) -> int:
+    from workloads.vplc.build import build
+
+    parser = argparse.ArgumentParser(prog="workloads.vplc native")
+    parser.add_argument("-o", dest="out", type=Path, required=True)
+    parser.add_argument("--target", default="x86-64")
+    options = parser.parse_args(arguments)
+    build(options.out, options.target)
     return 0
 
 

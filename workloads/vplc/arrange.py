@@ -15,7 +15,7 @@ from manifests.errors import Problem
 from manifests.model import RunContext
 from vplc.scan.layout import Layout
 from workloads.kit import context as contexts
-from workloads.vplc.config import WHERE, VplcConfig
+from workloads.vplc.config import WHERE, Address, VplcConfig
 from workloads.vplc.program import LAYOUT_NAME, LIBRARY_NAME, Control
 
 SCAN_NAME = "scan.json"
@@ -44,9 +44,11 @@ class Process:
 
 @dataclass(frozen=True, slots=True)
 class Arrangement:
-    """``files`` go into the run folder, by name; ``problems`` leave only the telemetry, which tells them."""
+    """``files`` go into the run folder, by name; ``named`` are the drivers' settings before names became addresses;
+    ``problems`` leave only the telemetry, which tells them."""
 
     files: Mapping[str, bytes] = field(default_factory=dict)
+    named: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     processes: tuple[Process, ...] = ()
     problems: tuple[Problem, ...] = ()
 
@@ -68,10 +70,8 @@ def arrange(
         scan["priority"] = context.control.priority
         scan["tasks"] = _watchdogs(scan, layout, context.control.watchdog_ms)
         problems.extend(_period(layout, context.control.period_ms))
-    scan["drivers"] = {
-        name: _placed(settings, config.drivers[name], context) if name in config.drivers else settings
-        for name, settings in dict(scan.get("drivers", {})).items()
-    }
+    named = {name: _placed(one, config.drivers.get(name)) for name, one in dict(scan.get("drivers", {})).items()}
+    scan["drivers"] = {name: _addressed(settings, context) for name, settings in named.items()}
     scan_path = run / SCAN_NAME
     files = {SCAN_NAME: _document(scan)}
     module = (python, "-m")
@@ -83,17 +83,14 @@ def arrange(
         kind = str(settings.get("kind", "external"))
         if kind == "external":
             continue
-        file = f"driver.{name}.json"
-        files[file] = _document(settings)
-        processes.append(
-            Process(DRIVER + name, (*module, "vplc.drivers", kind, str(run), name, str(run / file)), late=True)
-        )
+        command = (*module, "vplc.drivers", kind, str(run), name, str(scan_path))
+        processes.append(Process(DRIVER + name, command, late=True))
     for name, settings in control.servers.items():
         file = f"server.{name}.json"
-        files[file] = _document({key: value for key, value in settings.items() if key != "kind"})
+        files[file] = _document(_server(settings, context))
         kind = str(settings.get("kind", ""))
         processes.append(Process(SERVER + name, (*module, "vplc.servers", kind, str(run), str(run / file))))
-    return Arrangement(files, tuple(processes), tuple(problems))
+    return Arrangement(files, named, tuple(processes), tuple(problems))
 
 
 def only_telemetry(program: Path, python: str) -> tuple[Process, ...]:
@@ -110,18 +107,24 @@ def _document(value: Mapping[str, Any]) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _placed(settings: Mapping[str, Any], address: Any, context: RunContext) -> Mapping[str, Any]:
-    """A driver's settings with the site's address in place of the program's own."""
-    placed = dict(settings)
-    if address.url is not None:
-        placed["url"] = address.url
-    if address.host is not None:
-        placed["host"] = address.host
-    if address.port is not None:
-        placed["port"] = address.port
-    if isinstance(placed.get("host"), str):
-        placed["host"] = contexts.address(context, placed["host"])
-    return placed
+def _placed(settings: Mapping[str, Any], address: Address | None) -> dict[str, Any]:
+    """A driver's settings with what the site says of its device."""
+    given = {} if address is None else {"url": address.url, "host": address.host, "port": address.port}
+    return {**settings, **{key: value for key, value in given.items() if value is not None}}
+
+
+def _addressed(settings: Mapping[str, Any], context: RunContext) -> dict[str, Any]:
+    """With the address in place of the device's name, where the runtime has no name service of its own."""
+    host = settings.get("host")
+    return {**settings, "host": contexts.address(context, host)} if isinstance(host, str) else dict(settings)
+
+
+def _server(settings: Mapping[str, Any], context: RunContext) -> dict[str, Any]:
+    """A server's own document; its certificates lie where they outlive a release, or clients would trust anew."""
+    own = {key: value for key, value in settings.items() if key != "kind"}
+    if settings.get("kind") == "opcua" and context.kept:
+        own["certificates"] = str(Path(context.kept) / "pki")
+    return own
 
 
 def _watchdogs(scan: Mapping[str, Any], layout: Layout, longest_ms: float) -> dict[str, Any]:

@@ -29,6 +29,7 @@ def digest() -> str:
 
 def build(folder: Path, target: str = "x86-64") -> None:
     """All three into ``folder``; nothing is done when they are there for these sources. Raises Unbuildable."""
+    folder.mkdir(parents=True, exist_ok=True)
     stamp = folder / ".sources"
     wanted = f"{digest()} {target}"
     if stamp.is_file() and stamp.read_text() == wanted and all((folder / name).is_file() for name in BINARIES):

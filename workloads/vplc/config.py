@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from manifests.configuration import LIVE
+from manifests.configuration import LIVE, UNIT
 from manifests.errors import Problem
 from manifests.model import TopicLevel
 from vplc.scan.layout import Layout
@@ -106,5 +106,5 @@ def _value(range_: Adjustable, base: str) -> dict[str, Any]:
     if base != "BOOL":
         kind = "integer" if base in WHOLE_NUMBERS else "number"
         out = {"type": kind, "minimum": range_.minimum, "maximum": range_.maximum}
-    text = f"{range_.description} [{range_.unit}]" if range_.unit else range_.description
-    return out | ({"description": text} if text else {})
+    said = {"description": range_.description, UNIT: range_.unit}
+    return out | {key: text for key, text in said.items() if text}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from manifests.messages import DeviceStatus, State
 from vplc.scan.status import Histogram, Status, TaskStatus
@@ -139,15 +140,36 @@ def _worst(histograms: Sequence[Histogram], quantile: float) -> float | None:
     return max(found) / 1000 if found else None
 
 
-def neighbours(processes: Mapping[str, ProcessState], now_ms: int, now_ns: int) -> tuple[DeviceStatus, ...]:
-    """Drivers and servers as processes: whether they run. What a driver knows of its device is added elsewhere."""
+_DRIVER_STATES = {
+    "running": (State.RUNNING, "Ok"),
+    "degraded": (State.FAILED, "Degraded"),
+    "failed": (State.FAILED, "Unreachable"),
+    "silent": (State.FAILED, "Silent"),
+    "stopped": (State.FAILED, "Stopped"),
+    "connecting": (State.STARTING, "Connecting"),
+    "waiting": (State.WAITING, "NoHost"),
+}
+
+
+def neighbours(
+    processes: Mapping[str, ProcessState], drivers: Sequence[Mapping[str, Any]], now_ms: int, now_ns: int
+) -> tuple[DeviceStatus, ...]:
+    """Drivers and servers: a driver by what it says of its device (``vplc.drivers.status``), any of them as failed
+    while its process is down."""
+    said = {str(row["name"]): row for row in drivers}
     out = []
     for process in processes.values():
         if not process.name.startswith((DRIVER, SERVER)):
             continue
         since_ns = now_ns - (now_ms - process.since_ms) * 1_000_000
         state, reason, detail = State.RUNNING, "Ok", ""
+        name = process.name.removeprefix(DRIVER)
+        row = said.get(name) if process.name.startswith(DRIVER) else None
         if not process.pid:
             state, reason, detail = State.FAILED, "Exited", f"ended with {process.end}; is started again"
-        out.append(DeviceStatus(name=process.name, state=state, reason=reason, since_ns=since_ns, detail=detail))
+        elif row is not None and row.get("pid") == process.pid:
+            state, reason = _DRIVER_STATES.get(str(row["state"]), (State.FAILED, "Unknown"))
+            detail = f"{row['device']}: {row['reason']}" if row["reason"] else str(row["device"])
+            since_ns = int(row["since_unix_ns"])
+        out.append(DeviceStatus(name=name, state=state, reason=reason, since_ns=since_ns, detail=detail[:500]))
     return tuple(out)

@@ -22,6 +22,7 @@ from manifests.block import Quality
 from manifests.errors import DocumentError
 from manifests.messages import DeviceStatus
 from manifests.model import RunContext
+from vplc.drivers import status as driver_status
 from vplc.scan import prepare, status, watch
 from vplc.scan.access import Access
 from vplc.scan.errors import NotRunning, Refused, ScanError
@@ -62,6 +63,7 @@ class VplcMonitor:
         self._applied: tuple[int, int] | None = None
         self._window = health.Window()
         self._processes: dict[str, health.ProcessState] = {}
+        self._drivers: list[dict[str, Any]] = []
         self._problem = ""
         self._verdict: health.Verdict | None = None
         self._setting = asyncio.Lock()
@@ -88,7 +90,9 @@ class VplcMonitor:
         return list(dict.fromkeys(wanted))
 
     def devices(self) -> Sequence[DeviceStatus]:
-        return health.neighbours(self._processes, time.monotonic_ns() // 1_000_000, self._runtime.now_ns())
+        return health.neighbours(
+            self._processes, self._drivers, time.monotonic_ns() // 1_000_000, self._runtime.now_ns()
+        )
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as jobs:
@@ -104,7 +108,12 @@ class VplcMonitor:
 
     async def _look_once(self) -> None:
         found, processes = await asyncio.to_thread(self._read)
-        self._processes = processes
+        before, self._processes = self._processes, processes
+        drivers = await asyncio.to_thread(driver_status.read, self._run)
+        changed = [(one["name"], one["state"]) for one in drivers] != [(o["name"], o["state"]) for o in self._drivers]
+        self._drivers = drivers
+        if changed or {n: p.pid for n, p in before.items()} != {n: p.pid for n, p in processes.items()}:
+            self._runtime.changed()
         running = found is not None and found.alive and found.phase == "running"
         if not running:
             self._life = None

@@ -64,9 +64,8 @@ def read(path: Path) -> ControlDocument:
 def pack(path: Path, out: Path, target: str = "x86-64") -> Control:
     """Writes the program folder ``out``, whole or not at all, and the native programs into the folder ``native`` beside
     it. Raises DocumentError, MachineError, Unbuildable."""
-    document = read(path)
+    document, out = read(path), out.absolute()
     native = out.parent / NATIVE_NAME
-    native.mkdir(parents=True, exist_ok=True)
     build.build(native, target)
     os.environ[build.FOLDER_VARIABLE] = str(native)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as place:
@@ -102,7 +101,7 @@ def check(control: Control, folder: Path, where: str) -> None:
     arrangement = arrange(control, config, context, layout, folder, Path("/dev/shm"), sys.executable)
     problems = program.check(control, layout, where)
     problems += arrangement.problems
-    problems += start.scan_problems(arrangement, folder)
+    problems += start.scan_problems(arrangement, folder, None)
     if problems:
         raise DocumentError(problems)
 

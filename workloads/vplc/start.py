@@ -6,24 +6,39 @@ never ends by itself for a wrong program, because a container that restarts for 
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from manifests.errors import DocumentError, MachineError, Problem, SluiceError
-from manifests.model import RunContext
+from manifests.model import RunContext, WriteGrant
+from vplc.drivers import check as drivers
 from vplc.scan import configuration, prepare
+from vplc.scan.errors import Problem as ScanProblem
 from vplc.scan.errors import Refused, ScanError
 from vplc.scan.layout import load as load_layout
+from vplc.servers import configuration as servers
 from workloads.kit import context as contexts
 from workloads.kit.config import parse
-from workloads.vplc import build, privileges
+from workloads.vplc import build, grants, privileges
 from workloads.vplc import config as configs
 from workloads.vplc import program as programs
-from workloads.vplc.arrange import NATIVE_NAME, STATE_NAME, TABLE_NAME, Arrangement, arrange, only_telemetry, table
+from workloads.vplc.arrange import (
+    NATIVE_NAME,
+    SCAN_NAME,
+    SERVER,
+    STATE_NAME,
+    TABLE_NAME,
+    Arrangement,
+    arrange,
+    only_telemetry,
+    table,
+)
 from workloads.vplc.config import VplcConfig
 from workloads.vplc.program import LAYOUT_NAME, Control
 
@@ -48,25 +63,48 @@ def arranged(context: RunContext, config: VplcConfig, program: Path, run: Path) 
     problems = [*programs.check(control, layout, "program"), *configs.check(config, control)]
     arrangement = arrange(control, config, context, layout, program, run, sys.executable)
     problems += arrangement.problems
-    problems += scan_problems(arrangement, program)
+    problems += scan_problems(arrangement, program, context.writes)
     if problems:
         raise DocumentError(problems)
     return control, arrangement
 
 
-def scan_problems(arrangement: Arrangement, program: Path) -> list[Problem]:
-    """What scan host and drivers would refuse, before anything is started."""
+def scan_problems(arrangement: Arrangement, program: Path, writes: Sequence[WriteGrant] | None) -> list[Problem]:
+    """What scan host, drivers and servers would refuse, and writes that nobody granted (None: not asked here)."""
+    granted: list[Problem] = []
     with tempfile.TemporaryDirectory(prefix="vplc-check") as work:
-        path = Path(work) / "scan.json"
-        path.write_bytes(arrangement.files["scan.json"])
+        path = Path(work) / SCAN_NAME
+        path.write_bytes(arrangement.files[SCAN_NAME])
         try:
             loaded = configuration.load(path)
-            found = prepare.library_problems(loaded)
+            found = [*prepare.library_problems(loaded), *drivers.problems(loaded)]
+            if writes is not None:
+                granted = grants.problems(loaded, arrangement.named, writes)
         except Refused as error:
             found = list(error.problems)
         except ScanError as error:
             raise MachineError(str(error), where=str(program)) from error
-    return [Problem(p.where.replace(f"{work}/", ""), "", p.what, p.hint) for p in found]
+        found += _server_problems(arrangement, Path(work))
+    return [*(Problem(p.where.replace(f"{work}/", ""), "", p.what, p.hint) for p in found), *granted]
+
+
+def _server_problems(arrangement: Arrangement, work: Path) -> list[ScanProblem]:
+    found: list[ScanProblem] = []
+    for process in arrangement.processes:
+        if not process.name.startswith(SERVER):
+            continue
+        kind, file = process.command[-3], Path(process.command[-1]).name
+        data = json.loads(arrangement.files[file])
+        try:
+            if kind == "modbus":
+                servers.modbus(data, file)
+            elif kind == "opcua":
+                servers.opcua(data, file, work, "")
+            else:
+                found.append(ScanProblem(file, f"there is no server of kind {kind!r}", "known: opcua, modbus"))
+        except Refused as error:
+            found += error.problems
+    return found
 
 
 def refused(error: Refused) -> DocumentError:

@@ -100,7 +100,17 @@ def test_an_unrelated_change_builds_nothing(checkout: Path, unrelated: str) -> N
     assert inputs.digest(checkout, SMALL, "sha256:base") == before
 
 
-@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
+@pytest.mark.parametrize("recipe", [recipe for recipe in RECIPES if recipe.runtime], ids=lambda recipe: recipe.name)
+def test_a_control_program_adds_one_layer_to_its_runtime_and_nothing_else(recipe: Recipe) -> None:
+    text = (ROOT / recipe.dockerfile).read_text()
+    orders = [line for line in text.splitlines() if line and not line.startswith("#")]
+    assert [line.split()[0] for line in orders] == ["ARG", "FROM", "COPY"]
+    assert orders[1:] == ["FROM ${RUNTIME}", "COPY program /app/program"]
+    assert recipe.runtime is not None
+    assert named(recipe.runtime).native
+
+
+@pytest.mark.parametrize("recipe", [recipe for recipe in RECIPES if not recipe.runtime], ids=lambda recipe: recipe.name)
 def test_every_dockerfile_runs_unprivileged_on_the_one_base(recipe: Recipe) -> None:
     text = (ROOT / recipe.dockerfile).read_text()
     bases = {line.split()[1] for line in text.splitlines() if line.startswith("FROM ")}
