@@ -1,5 +1,5 @@
 // Uses an OPC UA server with node-opcua: browses a tree and reads every variable in it, subscribes, writes.
-// Started by tests/support/plc_opcua.py. Usage: node use_opcua.mjs < request.json; the answer is one JSON object.
+// Started by tests/integration/vplc_servers/server_site.py. Usage: node use_opcua.mjs < request.json; the answer is one JSON object.
 //   {"endpoint": "...", "policy": "Basic256Sha256" | null, "user": {"name", "password"} | null, "certificates": "DIR" | null,
 //    "browse": "ns=2;i=5001" | null, "read": ["ns=4;s=..."], "write": [{"id", "type", "value", "array"}],
 //    "subscribe": {"ids": [...], "seconds": 1}, "namespaces": true}

@@ -196,6 +196,7 @@ class Source:
         if before.running != self.host.running or before.identity != self.host.identity:
             self._samples.clear()
             self._trouble = ""
+            self._clock = ScanClock()
             log.warning("%s", self.host.reason or f"version {self.host.version} of the program runs")
 
     def _worth(self, model: Model, item: Item, reading: Reading, qualities: object) -> int:
