@@ -15,6 +15,7 @@ from vplc.compiler.check import analyse
 from vplc.compiler.model import Program
 from vplc.compiler.parser import parse
 from vplc.compiler.source import CompileError, Diagnostics, Source, Span
+from vplc.compiler.twincat import is_twincat, structured_text
 from vplc.compiler.types import ELEMENTARY
 
 LIBRARY = Path(__file__).resolve().parent.parent / "library"
@@ -36,11 +37,16 @@ def read_source(path: str, diagnostics: Diagnostics) -> Source:
         return source
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         text = data.decode("utf-16", "replace")
+    elif data[1:8:2] == bytes(4) or data[0:8:2] == bytes(4):
+        # UTF-16 without its mark: Structured Text begins with ASCII.
+        text = data.decode("utf-16-le" if data[1] == 0 else "utf-16-be", "replace")
     else:
         try:
             text = data.decode("utf-8-sig")
         except UnicodeDecodeError:
             text = data.decode("cp1252", "replace")
+    if is_twincat(text):
+        text = structured_text(path, text, diagnostics)
     return Source(path, text)
 
 

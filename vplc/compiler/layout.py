@@ -397,12 +397,43 @@ class Planner:
                 data = string_bytes(value, t)
                 buffer[at : at + len(data)] = data
                 return
+        elif isinstance(value, (typed.AddressOf, typed.Convert)):
+            data = scalar_bytes(t, self.reference(value))
+            buffer[at : at + len(data)] = data
+            return
         elif isinstance(value, (int, float)):
             data = scalar_bytes(t, value)
             buffer[at : at + len(data)] = data
             return
         if t.size:
             buffer[at : at + t.size] = self.default(t)
+
+    def reference(self, value: typed.Expr) -> int:
+        """A reference to a global as the number that stands for it."""
+        while isinstance(value, typed.Convert):
+            value = value.operand
+        assert isinstance(value, typed.AddressOf)
+        return self.offset_of(value.place) + POINTER_BIAS
+
+    def offset_of(self, place: typed.Expr) -> int:
+        if isinstance(place, typed.VariablePlace):
+            return place.variable.offset
+        if isinstance(place, typed.MemberPlace):
+            base = place.base.type
+            inside = place.variable.offset if place.variable is not None else 0
+            if isinstance(base, StructType):
+                inside = base.fields[place.path].offset
+            elif place.variable is not None and place.variable.storage == "static":
+                return inside
+            return self.offset_of(place.base) + inside
+        assert isinstance(place, typed.IndexPlace)
+        t = place.base.type
+        assert isinstance(t, ArrayType)
+        flat = 0
+        for (low, high), index in zip(t.dims, place.indices, strict=True):
+            assert isinstance(index, typed.Const)
+            flat = flat * (high - low + 1) + int(index.value) - low
+        return self.offset_of(place.base) + flat * t.element.size
 
 
 def string_bytes(value: str, t: StringType) -> bytes:

@@ -725,3 +725,83 @@ def test_an_access_path_that_leads_nowhere_or_to_another_type_is_an_error() -> N
     assert "this path leads to no variable" in messages(wrong, "iec")[0]
     wrong = BREWERY.replace("line2.r.litres : INT", "line2.r.litres : REAL")
     assert "is INT, not REAL" in messages(wrong, "iec")[0]
+
+
+@pytest.mark.parametrize("profile", ["iec", "codesys"])
+def test_a_program_has_methods_of_its_own(profile: str) -> None:
+    run_both(
+        """
+        PROGRAM Store
+        VAR parts : INT := 40; got : INT; END_VAR
+        METHOD Take : INT
+        VAR_INPUT n : INT; END_VAR
+        VAR parts : INT := 2; END_VAR
+        Take := parts + n;
+        END_METHOD
+        PROPERTY Half : INT
+        GET
+        Half := parts / 2;
+        END_GET
+        END_PROPERTY
+        got := Take(3);
+        END_PROGRAM
+        """,
+        """
+        TEST 'program'
+        Store(); ASSERT_EQ(Store.got, 5); ASSERT_EQ(Store.Take(n := 8), 10); ASSERT_EQ(Store.Half, 20);
+        END_TEST
+        """,
+        profile,
+    )
+
+
+def test_case_selects_by_strings() -> None:
+    run_both(
+        """
+        FUNCTION Points : INT
+        VAR_INPUT side : STRING; END_VAR
+        CASE CONCAT(side, '!') OF
+          'north!', 'south!': Points := 1;
+          'east!': Points := 2;
+        ELSE Points := 9;
+        END_CASE;
+        END_FUNCTION
+        """,
+        """
+        TEST 'strings'
+        VAR w : WSTRING := "b"; n : INT; END_VAR
+        ASSERT_EQ(Points('south'), 1); ASSERT_EQ(Points('east'), 2); ASSERT_EQ(Points('up'), 9);
+        CASE w OF "a": n := 1; "b": n := 2; END_CASE;
+        ASSERT_EQ(n, 2);
+        END_TEST
+        """,
+        "iec",
+    )
+    assert messages("PROGRAM P VAR s : STRING; END_VAR CASE s OF 3: s := 'a'; END_CASE; END_PROGRAM", "iec")
+
+
+def test_a_field_may_begin_as_a_reference_to_a_global() -> None:
+    run_both(
+        """
+        TYPE Source : STRUCT name : REF_TO STRING := REF(plant); third : POINTER TO INT := ADR(row[3]); n : INT := 4;
+        END_STRUCT END_TYPE
+        VAR_GLOBAL plant : STRING := 'north'; row : ARRAY [1..3] OF INT := [1, 2, 3]; one : Source; END_VAR
+        FUNCTION_BLOCK F
+        VAR inner : ARRAY [0..1] OF Source; END_VAR
+        END_FUNCTION_BLOCK
+        """,
+        """
+        TEST 'references'
+        VAR f : F; s : Source; END_VAR
+        ASSERT_EQ(one.name^, 'north'); ASSERT_EQ(one.third^, 3); ASSERT_EQ(f.inner[1].third^, 3); ASSERT_EQ(s.n, 4);
+        ASSERT_EQ(s.name^, 'north');
+        END_TEST
+        """,
+    )
+
+
+def test_sizeof_takes_a_type_of_a_namespace() -> None:
+    run_both(
+        "NAMESPACE Shop TYPE Item : STRUCT a : INT; b : DINT; END_STRUCT END_TYPE END_NAMESPACE",
+        "TEST 'size' ASSERT_EQ(SIZEOF(Shop.Item), 8); END_TEST",
+    )

@@ -120,6 +120,8 @@ class Calls(Generics):
             full = self.lookup(f"{text}.{node.name}")
             if isinstance(full, PouSymbol) and full.kind == "FUNCTION":
                 return Callee("function", full)
+            if isinstance(full, Variable) and not self._is_plain_value(full):
+                return self._instance_callee(self.variable(full, node), node)
             plain = self.lookup(text)
             if plain is None and isinstance(node.base, tree.Name) and text.upper() not in ("THIS", "SUPER"):
                 inner = self.program.scope.find(upper)

@@ -254,7 +254,7 @@ class Coercion(Resolver):
         whole = ("int", "uint", "bits", "bool", "char")
         if a.group in whole and b.group in whole:
             return b.group != "bool" or a.group == "bool" or True
-        if a.group in ("int", "uint", "bits") and b.group == "real":
+        if a.group in ("int", "uint", "bits", "bool") and b.group == "real":
             return True
         if a.group == "real" and b.group == "real":
             return True

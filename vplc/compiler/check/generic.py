@@ -248,10 +248,10 @@ class Generics(Expressions):
         assert isinstance(t, StructType)
         place = e
         if not isinstance(e, typed.Place) or isinstance(e, (typed.BitPlace, typed.PropertyPlace, typed.ValuePlace)):
-            place = self._fixed(e.type, "__value", node)
+            place = self.fixed(e.type, "__value", node)
             self.pending.append(typed.Assign(node.start, place, e))
         self.take_address(place)
-        result = self._fixed(t, "__any", node)
+        result = self.fixed(t, "__any", node)
         bytes_there = PointerType("POINTER", self.resolve(tree.NamedRef(node.start, node.end, "BYTE")))
         size = typed.Intrinsic(LINT, node.start, "SIZEOF", [typed.Const(place.type, node.start, 0)])
         values: dict[str, typed.Expr] = {
@@ -264,7 +264,8 @@ class Generics(Expressions):
             self.pending.append(typed.Assign(node.start, inner, value))
         return result
 
-    def _fixed(self, t: Type, stem: str, node: tree.Expr) -> typed.VariablePlace:
+    def fixed(self, t: Type, stem: str, node: tree.Expr) -> typed.VariablePlace:
+        """A hidden variable of the program."""
         name = f"{stem}{len(self.program.statics)}"
         variable = Variable(name, t, "local", None, self.pou, self.source, storage="static", init_done=True, taken=True)
         variable.scope = self.scope

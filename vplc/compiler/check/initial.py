@@ -74,7 +74,10 @@ class InitialValues(Builtins):
             place = typed.ValuePlace(f.type, decl.start, typed.Const(f.type, decl.start, 0))
             value, statements = self.init_value(f.type, node, place)
             f.init = value
-            if statements:
+            first = statements[0] if len(statements) == 1 and isinstance(f.type, PointerType) else None
+            if isinstance(first, typed.Assign) and lasting_address(first.value):
+                f.init = first.value
+            elif statements:
                 self.error("E045", f"the initial value of field {f.name} must be constant", node)
         self.source, self.scope, self.pou = saved
 
@@ -360,6 +363,20 @@ class InitialValues(Builtins):
         return place
 
     pending: list[typed.Stmt]
+
+
+def lasting_address(e: typed.Expr) -> bool:
+    """Whether a reference to a global (or a fixed part of one) is meant, which the layout can turn into data."""
+    if isinstance(e, typed.Convert):
+        return lasting_address(e.operand)
+    if not isinstance(e, typed.AddressOf):
+        return False
+    at: typed.Expr = e.place
+    while isinstance(at, (typed.MemberPlace, typed.IndexPlace)):
+        if isinstance(at, typed.IndexPlace) and not all(isinstance(i, typed.Const) for i in at.indices):
+            return False
+        at = at.base
+    return isinstance(at, typed.VariablePlace) and at.variable.kind == "global"
 
 
 def literal_text(value: object, t: Type) -> str:

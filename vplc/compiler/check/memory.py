@@ -32,8 +32,9 @@ class MemoryFunctions(StringFunctions):
         args = self.take(node, "SIZEOF", ("IN",))
         if args is None:
             return self.bad(node)
-        if isinstance(args[0], tree.Name) and self.own_member(args[0].name.upper()) is None:
-            found = self.lookup(args[0].name)
+        name = self.qualified(args[0])
+        if name and self.own_member(name.partition(".")[0].upper()) is None:
+            found = self.lookup(name)
             from vplc.compiler.check.resolve import NamedType
             from vplc.compiler.types import ELEMENTARY
 
@@ -43,7 +44,7 @@ class MemoryFunctions(StringFunctions):
             elif isinstance(found, PouSymbol) and found.type is not None:
                 t = found.type
             elif found is None:
-                t = ELEMENTARY.get(args[0].name.upper())
+                t = ELEMENTARY.get(name.upper())
             elif isinstance(found, Type):
                 t = found
             if t is not None:

@@ -165,6 +165,8 @@ class Statements(InitialValues):
     def case(self, node: tree.Case) -> typed.Stmt | None:
         selector = self.settle(self.expr(node.selector))
         t = selector.type
+        if isinstance(t, StringType):
+            return self.case_of_strings(node, selector)
         e = elementary(t)
         ok = e is not None and (e.is_integer or e.group in ("bits", "char", "bool") or isinstance(t, EnumType))
         if not ok and t is not ERROR:
@@ -202,6 +204,25 @@ class Statements(InitialValues):
         if t is ERROR:
             return None
         return typed.Case(node.start, selector, branches, otherwise)
+
+    def case_of_strings(self, node: tree.Case, selector: typed.Expr) -> typed.Stmt:
+        """Not in the standard, but in other compilers: the first label that equals the selector."""
+        if not isinstance(selector, (typed.VariablePlace, typed.Const)):
+            held = self.fixed(selector.type, "__case", node.selector)
+            self.pending.append(typed.Assign(node.start, held, selector))
+            selector = held
+        branches: list[tuple[typed.Expr, list[typed.Stmt]]] = []
+        for labels, body in node.branches:
+            any_of: typed.Expr = typed.Const(BOOL, node.start, 0)
+            for low, high in labels:
+                value = self.expr(low)
+                if high is not None or not isinstance(value, typed.Const) or not isinstance(value.type, StringType):
+                    self.error("E045", "a label of a CASE over strings is one string", low)
+                    continue
+                equal = self.comparison("=", selector, value, low)
+                any_of = typed.Logic(BOOL, low.start, "OR", any_of, equal)
+            branches.append((any_of, self.statements(body)))
+        return typed.If(node.start, branches, self.statements(node.otherwise) if node.otherwise else [])
 
     def label(self, node: tree.Expr, t: object) -> int | None:
         want = t if isinstance(t, EnumType) else None

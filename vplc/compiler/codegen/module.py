@@ -407,7 +407,8 @@ out:
         static = block or (t.symbol if isinstance(t, (BlockType, InterfaceType)) else method.owner)
         assert static is not None
         upper = method.name.upper()
-        if exact and isinstance(t, BlockType):
+        if (exact and isinstance(t, BlockType)) or static.kind == "PROGRAM":
+            assert isinstance(t, BlockType)
             found = t.symbol.find_method(upper) or method
             info = self.function(found)
             return info.name, info.may_fault
