@@ -13,6 +13,8 @@ from pathlib import Path
 from vplc.compiler.front import front, read_source
 from vplc.compiler.model import PROFILES
 from vplc.compiler.source import CompileError, Diagnostics, Source, UnsupportedError, nearest
+from vplc.fmt.command import add_arguments as fmt_arguments
+from vplc.fmt.command import run as fmt_run
 
 ERRORS = Path(__file__).resolve().parent / "errors"
 TARGETS = ("x86-64", "aarch64", "armv7", "riscv64")
@@ -62,6 +64,12 @@ def arguments() -> argparse.ArgumentParser:
     bench.add_argument("--scans", type=int, default=1000, metavar="N")
     bench.add_argument("--period", default="1ms")
     bench.add_argument("-O", dest="level", type=int, choices=(0, 1, 2), default=2)
+    fmt = command("fmt", "Format Structured Text.", files=False)
+    fmt_arguments(fmt)
+    fmt.add_argument("--profile", choices=PROFILES, default="iec", help="accepted as elsewhere; the layout is the same")
+    lsp = command("lsp", "Serve an editor over the standard streams (Language Server Protocol).", files=False)
+    lsp.add_argument("--profile", choices=PROFILES, default=None, help="where no vplc.json gives one (default: iec)")
+    lsp.add_argument("--debounce", type=int, default=250, metavar="MS", help="wait after the last key before checking")
     simulate = command("simulate", "Run a program against a model of its plant in virtual time.", files=False)
     simulate.add_argument("project", metavar="PROJECT.yaml")
     simulate.add_argument("--json", action="store_true", help="print the report")
@@ -82,6 +90,10 @@ def main(argv: list[str]) -> int:
     try:
         if options.command == "explain":
             return explain(options.code)
+        if options.command == "fmt":
+            return fmt_run(options)
+        if options.command == "lsp":
+            return lsp(options)
         return int(_COMMANDS[options.command](options))
     except CompileError as error:
         report(error.diagnostics, options.json)
@@ -156,6 +168,17 @@ def explain(code: str) -> int:
         return 1
     out(page.read_text("utf-8").rstrip())
     return 0
+
+
+def lsp(options: argparse.Namespace) -> int:
+    try:
+        from vplc.lsp.server import serve
+    except ModuleNotFoundError as error:
+        if error.name not in ("pygls", "lsprotocol"):
+            raise
+        out("vplc: the language server needs pygls: pip install 'sluice[vplc-lsp]'", err=True)
+        return 1
+    return serve(options.profile, options.debounce)
 
 
 def build(options: argparse.Namespace) -> int:

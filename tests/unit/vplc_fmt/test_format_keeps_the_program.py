@@ -26,7 +26,7 @@ def content(text: str) -> tuple[list[str], list[str]]:
     tokens = tokenize(Source("", text), Diagnostics(), comments)
     words = [text[t.start : t.end] for t in tokens]
     return [w.upper() if is_keyword(w.upper()) else w for w in words], [
-        c.text.rstrip() if c.text.startswith("//") else c.text for c in comments
+        c.text.rstrip() if c.text.startswith("//") else c.text.replace("\r\n", "\n") for c in comments
     ]
 
 
