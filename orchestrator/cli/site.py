@@ -77,6 +77,10 @@ def show(site: SiteName, server: ServerOption = None, as_json: JsonFlag = False)
         for item in view.instances
     ]
     print_table("", ("instance", "workload", "state", "detail", "restarts"), rows)
+    for item in view.instances:
+        if item.measures:
+            said = ", ".join(f"{name} {value:g}" for name, value in sorted(item.measures.items()))
+            console.print(f"{item.name} measures: {escape(said)}")
 
 
 @app.command()

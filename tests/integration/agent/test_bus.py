@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +18,19 @@ from agent.busserver import MAX_CONNECTIONS, BusServer
 from agent.committer import Committer
 from manifests.bus import PROTOCOL, SOCKET_NAME, read_message, write_message
 from manifests.messages import (
+    CONFIGURE,
+    INQUIRE,
+    MAX_MEASURES,
     Ack,
+    Answer,
+    Configure,
     DeviceStatus,
     Downward,
     Frame,
     FrameKind,
     Heartbeat,
     Hello,
+    Inquire,
     Publish,
     Refused,
     State,
@@ -326,10 +333,44 @@ async def test_what_a_heartbeat_says_is_bounded_because_reports_are(bench: Bench
     devices = tuple(
         DeviceStatus(name=f"d{n}", state=State.FAILED, reason="Gone", since_ns=1, detail="x" * 500) for n in range(1500)
     )
-    line.say(Heartbeat(state=State.RUNNING, reason="Ok", detail="y" * 100_000, devices=devices))
+    measures = {f"m{n}": float(n) for n in range(1000)} | {"not a name": 1.0}
+    measures = {"infinite": math.inf, "lost": math.nan} | measures
+    line.say(Heartbeat(state=State.RUNNING, reason="Ok", detail="y" * 100_000, devices=devices, measures=measures))
     async with asyncio.timeout(5):
         while bench.bus.voice("press").heartbeat is None:
             await asyncio.sleep(0.01)
     said = bench.bus.voice("press").heartbeat
     assert said is not None
     assert len(encode(said)) < 400_000
+    assert len(said.measures) <= MAX_MEASURES
+    assert all(math.isfinite(value) for value in said.measures.values())
+
+
+async def test_a_workload_hears_what_it_said_it_understands_after_its_welcome_and_nothing_else(bench: Bench) -> None:
+    deaf, _ = await bench.hello(life="old")
+    assert bench.bus.inquire("press", Inquire(id="q0", kind="watch")) == "this release answers no inquiries"
+    bench.bus.configure("press", 1, 1)
+    deaf.say(Publish(frame=frame(1, life="old")))
+    await deaf.acked(1)  # it was told nothing before that
+
+    line = await bench.connect()
+    line.say(Hello(protocol=PROTOCOL, incarnation="new", streams=(), hears=(CONFIGURE, INQUIRE)))
+    assert isinstance(await line.hear(), Welcome)
+    bench.bus.configure("press", 1, 2)
+    assert await line.hear() == Configure(generation=1, revision=2)
+    inquire = Inquire(id="q1", kind="watch", body=b'{"a": 1}')
+    assert bench.bus.inquire("press", inquire) == ""
+    assert await line.hear() == inquire
+    assert bench.bus.inquire("nobody", inquire) == "no such instance runs on this node"
+
+    answers: list[tuple[str, Answer]] = []
+    silenced: list[str] = []
+    bench.bus.answered = lambda instance, answer: answers.append((instance, answer))
+    bench.bus.silenced = silenced.append
+    line.say(Answer(id="q1", final=True, payload=b"2"))
+    line.writer.close()
+    async with asyncio.timeout(5):
+        while not silenced:
+            await asyncio.sleep(0.01)
+    assert silenced == ["press"]
+    assert [(name, answer.payload) for name, answer in answers] == [("press", b"2")]

@@ -117,6 +117,26 @@ def test_a_release_that_cannot_run_here_says_so() -> None:
     assert words(replace(make(), artifact=None), None) == "Failed (NoArtifact)"
 
 
+def test_what_a_node_cannot_honour_is_told_whether_an_older_one_runs_or_none() -> None:
+    one, older = make(), make(release="c")
+    why = "this node offers no processor"
+    told = {"unplaceable": why, "now_ns": 100 * SECOND, "wall_ns": 0}
+    absent = judge("press", None, one, None, Voice(), Attempts(), **told)
+    assert (absent.state, absent.reason, absent.detail) == (State.FAILED, "NotPlaceable", why)
+    behind = judge("press", None, one, found(older), voice(), Attempts(), **told)
+    assert (behind.state, behind.reason) == (State.WAITING, "NotPlaceable")
+    assert behind.detail == f"still runs 1.0.0: {why}"
+
+
+def test_what_a_runtime_could_not_give_stands_beside_a_healthy_state() -> None:
+    one = make()
+    said = judge(
+        "press", None, one, replace(found(one), note="no real-time share"), voice(), Attempts(),
+        now_ns=100 * SECOND, wall_ns=0,
+    )  # fmt: skip
+    assert (said.state, said.reason, said.detail) == (State.RUNNING, "Ok", "no real-time share")
+
+
 def test_what_is_not_wanted_is_stopping_then_removed() -> None:
     assert words(None, found(make())) == "Stopping (NotWanted)"
     assert words(None, None) == "Removed (Removed)"
