@@ -62,7 +62,7 @@ class ContainerPlant:
         self._run("pump-skid", "tests.simulators.pump_skid", "--port", str(PUMP_PORT), "--seed", seed)
         self._run("press", "tests.simulators.press", "--port", str(PRESS_PORT), "--seed", seed)
         if "tank-io" in self._names:
-            self._run("tank-io", "tests.simulators.tank", "--port", str(TANK_PORT), "--seed", seed)
+            self._run("tank-io", "tests.simulators.tank", "--port", str(TANK_PORT), "--seed", seed, "--level", "950")
 
     def _run(self, alias: str, *command: str) -> None:
         docker(
@@ -118,7 +118,8 @@ class ProcessPlant:
 
     def _program(self, name: str, port: int, seed: str, logs: Path) -> Program:
         command = [sys.executable, "-m", f"tests.simulators.{name}", "--host", "127.0.0.1", "--port", str(port)]
-        return Program(f"{self.site} {name}", [*command, "--seed", seed], logs / f"{self.site}-{name}.log")
+        more = ["--level", "950"] if name == "tank" else []
+        return Program(f"{self.site} {name}", [*command, "--seed", seed, *more], logs / f"{self.site}-{name}.log")
 
     def start(self) -> None:
         for program in self._programs:
