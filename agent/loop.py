@@ -51,7 +51,6 @@ _REASONS: Mapping[type[Action], str] = {
     Connect: "Network",
     Start: "StartFailed",
     Replace: "StartFailed",
-    Configure: "ConfigureFailed",
     Stop: "StopFailed",
     Remove: "RemoveFailed",
 }
@@ -236,6 +235,7 @@ class Loop:
                 self._event(Severity.WARNING, "instance-restarted", name, f"restart {found.restarts}")
         names = self._names() | observed.instances.keys()
         memory.attempts = {name: known for name, known in memory.attempts.items() if name in names}
+        memory.unconfigured = {name: fault for name, fault in memory.unconfigured.items() if name in names}
         memory.observed = replace(observed, attempts=dict(memory.attempts))
         return ended
 
@@ -254,6 +254,11 @@ class Loop:
         try:
             await self._parts.executor.perform(action)
         except SluiceError as error:
+            if isinstance(action, Configure):  # its life goes on: no failure of it, and tried again each round
+                if memory.unconfigured.get(action.name) != str(error):
+                    self._event(Severity.ERROR, "step-failed", action.name, f"Configure: {error}")
+                memory.unconfigured[action.name] = str(error)
+                return False
             reason = "Unreachable" if isinstance(error, UnreachableError) else _REASONS[type(action)]
             known = memory.attempts.get(action.name, Attempts())
             if known.reason != reason or known.detail != str(error):
@@ -274,6 +279,7 @@ class Loop:
             case Replace(instance=instance):
                 self._tell_replaced(instance, (self._monotonic_ns() - began_ns) / 1e6)
             case Configure(instance=instance):
+                memory.unconfigured.pop(action.name, None)
                 facts = instance.facts
                 text = f"parameters of generation {facts.generation} revision {facts.revision}, without a restart"
                 self._event(Severity.INFO, "instance-configured", action.name, text)
@@ -309,6 +315,7 @@ class Loop:
     def _say_waiting(self, actions: Sequence[Action]) -> None:
         memory = self.memory
         waiting = [str(action) for action in actions if isinstance(action, Wait)]
+        waiting += [f"{name}: ConfigureFailed, {fault}" for name, fault in sorted(memory.unconfigured.items())]
         waiting += [fault for fault in (memory.adoption_fault, memory.engine_fault) if fault]
         if tuple(waiting) != memory.waiting:
             memory.waiting = tuple(waiting)

@@ -83,6 +83,7 @@ class Memory:
     statuses: dict[str, InstanceStatus] = field(default_factory=dict)
     waiting: tuple[str, ...] = ()
     unplaceable: dict[str, str] = field(default_factory=dict)  # instance -> what this node cannot honour
+    unconfigured: dict[str, str] = field(default_factory=dict)  # instance -> why it has not its new parameters
     engine_fault: str = ""
     adoption_fault: str = ""
     restage: bool = False  # what runs is not what the signed files on disk say: the next verified state is activated

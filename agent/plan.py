@@ -67,7 +67,7 @@ def _step(instance: Wanted, observed: Observed, where: Place, now_ns: int) -> Ac
         and found.config_digest == instance.config_digest
     )
     if unchanged and found is not None and found.phase is not Phase.EXITED:
-        return _configured(instance, observed, attempts, now_ns)
+        return _configured(instance, observed)
     if instance.artifact is None:
         platforms = ", ".join(artifact.platform for artifact in instance.release.artifacts) or "none"
         return Wait(instance.name, "NoArtifact", f"the release has artifacts for: {platforms}")
@@ -88,14 +88,10 @@ def _step(instance: Wanted, observed: Observed, where: Place, now_ns: int) -> Ac
     return Replace(instance, found.release_digest, found.config_digest)
 
 
-def _configured(instance: Wanted, observed: Observed, attempts: Attempts, now_ns: int) -> Action | None:
+def _configured(instance: Wanted, observed: Observed) -> Action | None:
     """A running instance whose context file says other live parameters than are wanted is given these."""
     told = observed.told.get(instance.name)
-    if told is None or told == instance.told_digest:
-        return None
-    if attempts.failures and now_ns < attempts.last_ns + delay_ns(attempts.failures):
-        return None
-    return Configure(instance)
+    return None if told is None or told == instance.told_digest else Configure(instance)
 
 
 def delay_ns(failures: int) -> int:

@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from agent.buffer import Buffer
@@ -28,6 +29,7 @@ from manifests.model import (
     DesiredState,
     Health,
     PlacedInstance,
+    RunContext,
     SiteFacts,
     WorkloadClass,
     WorkloadRelease,
@@ -122,6 +124,10 @@ class FakeBus:
     def __init__(self) -> None:
         self.sockets: set[str] = set()
         self.rejected: dict[str, int] = {}
+        self.configured: list[tuple[str, int, int]] = []
+
+    def configure(self, instance: str, generation: int, revision: int) -> None:
+        self.configured.append((instance, generation, revision))
 
     async def open(self, instance: str, run_folder: Path) -> None:
         self.sockets.add(instance)
@@ -410,3 +416,83 @@ async def test_a_damaged_buffer_is_told_once(world: World) -> None:
     await world.loop.tell_damage()
     await world.loop.tell_damage()
     assert (await world.kinds()).count("buffer-damaged") == 1
+
+
+# ---------------------------------------------------------------- live parameters
+
+
+def live(revision: int, level: float, *, generation: int = 1) -> DesiredState:
+    """``state`` with one live property, at some revision."""
+    base = state(generation, "tank")
+    (placed,) = base.instances
+    schema = {"properties": {"level": {"type": "number", "x-sluice-live": True}}}
+    release = msgspec.structs.replace(placed.release, config_schema=schema)
+    instance = msgspec.structs.replace(placed.instance, config={"level": level})
+    facts = msgspec.structs.replace(base.facts, revision=revision)
+    return DesiredState(facts=facts, instances=(msgspec.structs.replace(placed, release=release, instance=instance),))
+
+
+def context(world: World) -> RunContext:
+    return msgspec.json.decode((world.folder / "run" / "tank" / "context.json").read_bytes(), type=RunContext)
+
+
+async def test_new_parameters_rewrite_the_context_and_tell_the_workload_without_a_restart(world: World) -> None:
+    await world.loop.adopt(live(0, 1.0))
+    await world.settle()
+    life = world.runtime.instances["tank"].runtime_id
+    await world.loop.adopt(live(1, 2.0))
+    await world.settle()
+    assert (context(world).config, context(world).revision) == ({"level": 2.0}, 1)
+    assert world.bus.configured == [("tank", 1, 1)]
+    assert world.runtime.instances["tank"].runtime_id == life
+    assert world.runtime.stops == []
+    assert "instance-configured" in await world.kinds()
+
+
+async def test_an_agent_that_died_before_it_told_the_workload_does_so_when_it_is_back(world: World) -> None:
+    await world.loop.adopt(live(0, 1.0))
+    await world.settle()
+    await world.loop.adopt(live(1, 2.0))  # and no round follows
+    world.trust.good = live(1, 2.0)
+    world.loop = world.restart()
+    await world.loop.boot()
+    await world.settle()
+    assert context(world).config == {"level": 2.0}
+    assert world.runtime.starts == ["tank"]
+
+
+async def test_parameters_that_cannot_be_written_leave_the_old_ones_in_force_and_are_told_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.loop.adopt(live(0, 1.0))
+    await world.settle()
+
+    def full(*_: Any) -> None:
+        raise MachineError("cannot write: No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("agent.execute.write_atomic", full)
+        await world.loop.adopt(live(1, 2.0))
+        for _ in range(3):
+            await world.loop.round()
+        assert context(world).config == {"level": 1.0}
+        report = await world.loop.report()
+        assert [event.kind for event in report.events].count("step-failed") == 1
+        assert any("ConfigureFailed" in reason and "No space left" in reason for reason in report.waiting)
+    await world.settle()
+    assert context(world).config == {"level": 2.0}
+    assert (await world.loop.report()).waiting == ()
+    assert world.runtime.starts == ["tank"]
+
+
+async def test_an_older_revision_on_disk_does_not_come_back_after_a_power_cut(world: World) -> None:
+    await world.loop.adopt(live(5, 2.0))
+    await world.settle()
+    world.trust.good = live(4, 1.0)  # an old copy of the signed files
+    world.loop = world.restart()
+    await world.loop.boot()
+    await world.settle()
+    assert context(world).config == {"level": 2.0}
+    events = (await world.loop.report()).events
+    (told,) = [event.text for event in events if event.kind == "trust-rolled-back"]
+    assert "generation 1 revision 4, but generation 1 revision 5 was in force" in told
