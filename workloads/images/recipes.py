@@ -80,7 +80,7 @@ def _control(name: str, document: str, runtime: str) -> Recipe:
         sources=(document.rpartition("/")[0], "vplc/compiler", "vplc/library", "vplc/runtime", "workloads/vplc"),
         runtime=runtime,
         program=document,
-        goal_mb=60,
+        goal_mb=80,
     )
 
 
@@ -89,7 +89,7 @@ RECIPES: tuple[Recipe, ...] = (
     _workload("modbus"),
     # The address space that a server starts with, 20 MB; a client reads the device's own.
     _workload("opcua", unused=("asyncua/server/standard_address_space/standard_address_space_*",)),
-    _vplc("vplc", "kit", goal_mb=60),
+    _vplc("vplc", "kit", goal_mb=80),
     _control("tank", "vplc/examples/tank/control.yaml", runtime="vplc"),
     Recipe("broker", "workloads/broker", ("workloads/broker/mosquitto.conf",), rootfs=BROKER, goal_mb=30),
     # The command line comes along: keys and site tokens are made where the orchestrator runs.
