@@ -31,9 +31,10 @@ def format_text(text: str, name: str = "", style: Style = Style()) -> str:  # no
     parse(source, diagnostics)
     if diagnostics.errors:
         raise Refused("it has syntax errors", diagnostics)
-    out = render(shape(read_pieces(source, diagnostics)), style)
+    plain = Source(name, text.replace("\r\n", "\n"))
+    out = render(shape(read_pieces(plain, Diagnostics())), style)
     if text.count("\r\n") * 2 > text.count("\n"):
-        out = out.replace("\r\n", "\n").replace("\n", "\r\n")
+        out = out.replace("\n", "\r\n")
     if not same_program(text, out):
         raise Refused("formatting would change more than white space; this is a fault of the formatter", diagnostics)
     return out

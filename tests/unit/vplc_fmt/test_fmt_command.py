@@ -131,3 +131,10 @@ def test_long_calls_are_wrapped_with_one_named_argument_per_line() -> None:
 def test_names_and_literals_stay_as_they_were_written() -> None:
     text = "PROGRAM p\n    Dt := int#5 + 16#fF + LEN('it$'s') + fb.to;\n    fb(to := t#1H);\nEND_PROGRAM\n"
     assert format_text(text) == text
+
+
+def test_the_example_of_the_documentation_is_formatted() -> None:
+    words = (Path(__file__).resolve().parents[3] / "vplc" / "README.md").read_text("utf-8")
+    example = words.partition("## Formatting")[2].partition("```\n")[2].partition("```")[0]
+    assert example.startswith("FUNCTION_BLOCK")
+    assert format_text(example) == example
