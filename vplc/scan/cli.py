@@ -12,7 +12,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from vplc.scan import access, build, change, prepare, standby, status, watch
+from vplc.scan import access, build, change, prepare, standby, status, watch, witness
 from vplc.scan.errors import Problem, Refused, ScanError
 from vplc.scan.values import Json
 
@@ -59,6 +59,8 @@ def arguments() -> argparse.ArgumentParser:
     sub = command("switch", "Let a leading host hand over to its standby, without losing a scan.")
     sub.add_argument("folder", metavar="FOLDER|NAME")
     sub.add_argument("--lead", action="store_true", help="make a host lead that found no leader")
+    sub = command("witness", "Decide on a third machine which of two hosts may drive when they lose each other.")
+    sub.add_argument("address", metavar="IP:PORT", help="where to listen (UDP)")
     return parser
 
 
@@ -214,6 +216,13 @@ def _switch(options: argparse.Namespace) -> int:
     return 0
 
 
+def _witness(options: argparse.Namespace) -> int:
+    witness.serve(
+        options.address, lambda at: out(json.dumps({"listening": at}) if options.json else f"listening on {at}")
+    )
+    return 0
+
+
 COMMANDS = {
     "build": _build,
     "check": _check,
@@ -226,4 +235,5 @@ COMMANDS = {
     "unforce": _unforce,
     "forces": _forces,
     "switch": _switch,
+    "witness": _witness,
 }

@@ -253,6 +253,8 @@ def _standby(
     usual = DEFAULT_MISSED_REMOTE if remote else DEFAULT_MISSED
     missed = int(reader.number(table, "missed_scans", "standby", usual, 1, 1000))
     lease_ms = reader.number(table, "lease_ms", "standby", missed * interval_ns / 1e6, 0.1, 600_000)
+    if remote and lease_ms * 1e6 < 2 * interval_ns:
+        reader.add("standby.lease_ms", f"must be at least two intervals ({2 * interval_ns / 1e6:g} ms)")
     return Standby(
         role, folder / channel if channel else None, listen, peer, witness, missed, int(lease_ms * 1_000_000)
     )

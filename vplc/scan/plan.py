@@ -10,7 +10,7 @@ from vplc.scan.configuration import POLICIES, Channel, Configuration
 from vplc.scan.retain import Patch, retained
 
 MAGIC = b"VPLCPLN1"
-HEAD = struct.Struct("<8sQQ2I5I2i7I20I8IQ")
+HEAD = struct.Struct("<8sQQ2I5I2i7I20I10IQ")
 TASK = struct.Struct("<QQIIII")
 PROGRAM = struct.Struct("<II")
 CHANNEL = struct.Struct("<QQQIIIIiiII")
@@ -132,10 +132,10 @@ def write(
 def _pair(configuration: Configuration, w: Writer) -> tuple[int, ...]:
     s = configuration.standby
     if s is None:
-        return (0, 0, 0, w.text(""), w.text(""), w.text(""), w.text(""), 0)
-    places = (str(s.channel.resolve()) if s.channel else "", s.listen, s.peer, s.witness)
+        return (0, 0, 0, *([w.text("")] * 5), 0, 0)
+    places = (str(s.channel.resolve()) if s.channel else "", s.listen, s.peer, s.witness, configuration.name)
     side = 0 if s.role == "primary" else 1
-    return (1, side, s.missed_scans, *(w.text(p) for p in places), s.lease_ns)
+    return (1, side, s.missed_scans, *(w.text(p) for p in places), 0, s.lease_ns)
 
 
 def _channel(c: Channel, driver: int, index: int, bits: dict[str, int]) -> bytes:

@@ -13,7 +13,8 @@ from vplc.scan.errors import NotRunning, Problem, Refused
 
 def switch(folder: Path, who: str, lead: bool = False, timeout_s: float = 5.0) -> status.Status:
     """Lets the host in `folder`, which leads, hand over to its standby between two scans; with `lead`, makes a host
-    lead that found no leader (two machines without a witness, or after both stood still). Returns the new status.
+    lead, or a leader drive alone, on the operator's word that the other one does not run (two machines without a
+    witness). Returns the new status.
 
     Raises Refused when there is nobody to take over, or somebody leads already; NotRunning without an answer."""
     found = status.read(folder)
@@ -22,9 +23,8 @@ def switch(folder: Path, who: str, lead: bool = False, timeout_s: float = 5.0) -
     pair = found.pair
     if pair is None:
         raise Refused([Problem(str(folder), "this host has no standby", 'see "standby" in its configuration')])
-    if lead and (pair.duty == "leading" or pair.ready):
-        what = "this host leads already" if pair.duty == "leading" else "another host leads and this one is ready"
-        raise Refused([Problem(str(folder), what, "ask the leader to switch" if pair.ready else "")])
+    if lead and pair.ready:
+        raise Refused([Problem(str(folder), "the two hosts hear each other", "switch without --lead")])
     if not lead and pair.duty == "following":
         raise Refused([Problem(str(folder), f"this host does not lead: {pair.reason}", "ask the one that leads")])
     if not lead and not pair.ready:

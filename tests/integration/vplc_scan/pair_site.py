@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import tempfile
 import threading
@@ -44,7 +45,7 @@ class Seen:
 
     def __init__(self, image: DriverImage) -> None:
         self.image = image
-        self.rows: list[tuple[float, int, int]] = []  # time, epoch, n
+        self.rows: list[tuple[float, int, int, float]] = []  # looked from, epoch, n, looked until
         self.wrong: list[str] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch)
@@ -52,14 +53,15 @@ class Seen:
 
     def _watch(self) -> None:
         while not self._stop.is_set():
+            begin = time.monotonic()
             found = self.image.read()
             n, twice = found["n"], found["twice"]
             if n.quality is Quality.GOOD and self.image.may_drive():
                 if int(str(twice.value)) != 2 * int(str(n.value)) or n.epoch != twice.epoch:
                     self.wrong.append(f"torn: {found}")
                 row = (n.epoch, int(str(n.value)))
-                if not self.rows or self.rows[-1][1:] != row:
-                    self.rows.append((time.monotonic(), *row))
+                if not self.rows or self.rows[-1][1:3] != row:
+                    self.rows.append((begin, *row, time.monotonic()))
             time.sleep(0.0003)
 
     def stop(self) -> None:
@@ -69,7 +71,7 @@ class Seen:
     def check(self) -> None:
         """Epochs and counts only go up: no two hosts ever drove at the same time."""
         assert not self.wrong
-        for (_, epoch, n), (_, next_epoch, next_n) in zip(self.rows, self.rows[1:], strict=False):
+        for (_, epoch, n, _), (_, next_epoch, next_n, _) in itertools.pairwise(self.rows):
             assert next_epoch >= epoch, "a former leader drove again"
             assert next_n > n or (next_epoch == epoch + 1 and next_n >= n), f"state went back from {n} to {next_n}"
 

@@ -195,6 +195,10 @@ static void memory_alive(struct host *host) {
   atomic_store_explicit(&self->ready, host->duty == FOLLOWING && host->pair->ready, memory_order_relaxed);
 }
 
+static void memory_gave_up(struct host *host, bool handed_over) { (void)host, (void)handed_over; }
+
+static void memory_go_alone(struct host *host) { (void)host; }
+
 static void memory_identified(struct host *host) {
   struct member *self = &channel_of(host)->member[host->pair->side];
   self->identity = host->pair->identity;
@@ -219,6 +223,8 @@ const struct link memory_link = {
     .driven = memory_driven,
     .follower_ready = memory_follower_ready,
     .alive = memory_alive,
+    .gave_up = memory_gave_up,
+    .go_alone = memory_go_alone,
     .identified = memory_identified,
     .leave = memory_leave,
 };

@@ -46,6 +46,7 @@ struct plan {
   uint32_t force_set;                 /* names the forces for those that look */
   uint32_t paired, side, missed_scans; /* hot standby; side 0 prefers to lead */
   uint32_t channel_at, listen_at, peer_at, witness_at; /* texts: a shared folder, or addresses */
+  uint32_t name_at, spare;                             /* the same on both machines */
   uint64_t lease_ns;
 };
 

@@ -87,7 +87,8 @@ void pair_send(struct host *host, uint32_t flags) {
                       .sequence = ++p->sequence,
                       .epoch = host->epoch,
                       .side = p->side,
-                      .flags = flags | (p->leased ? FRAME_LEASED : 0),
+                      .flags = flags,
+                      .leased_to = p->leased_to,
                       .tasks = plan->tasks,
                       .force_count = forces->count,
                       .force_set = forces->set,
@@ -143,13 +144,18 @@ static void become_follower(struct host *host, const char *why) {
 }
 
 void pair_fenced(struct host *host, const char *why) {
+  host->pair->link->gave_up(host, false);
   atomic_fetch_add(&host->status->pair.fenced, 1);
   become_follower(host, why);
 }
 
 bool pair_hand_over(struct host *host) {
   struct pair *p = host->pair;
-  if (host->duty != LEADING || !p->link->follower_ready(host)) return false;
+  if (host->duty != LEADING) return false;
+  if (!p->link->follower_ready(host)) {
+    if (!atomic_load(&host->stop)) p->link->go_alone(host);
+    return false;
+  }
   pair_send(host, FRAME_HANDOVER);
   pair_driven(host);
   become_follower(host, "handed over");
@@ -159,6 +165,7 @@ bool pair_hand_over(struct host *host) {
   p->expected = host->next_ns[0];
   for (uint32_t i = 1; i < host->program.plan->tasks; i++)
     if (host->next_ns[i] < p->expected) p->expected = host->next_ns[i];
+  p->link->gave_up(host, true);
   return true;
 }
 
@@ -199,8 +206,8 @@ static bool adopt(struct host *host, const struct frame *f, int64_t offset, size
     atomic_store(&host->status->task[i].state, host->faulted >> i & 1 ? TASK_FAULT : TASK_RUN);
   p->sequence = f->sequence;
   p->heard = image_now();
-  if (!p->ready || p->leased != !!(f->flags & FRAME_LEASED)) tell(host, "ready");
-  p->leased = f->flags & FRAME_LEASED;
+  if (!p->ready) tell(host, "ready");
+  p->leased = f->leased_to == p->life;
   p->ready = true;
   return true;
 }

@@ -10,7 +10,6 @@
 #include "scan.h"
 
 #define FRAME_HANDOVER 1u /* the leader has stopped: lead from the next scan on */
-#define FRAME_LEASED 2u   /* the leader knows of its follower and drives only while that one lets it */
 #define PROGRAM_TEXT 48
 
 /* One scan's state, streamed before its outputs. Entries and data of forces follow, then the state of the program. */
@@ -22,6 +21,7 @@ struct frame {
   uint32_t force_count, force_used, force_set, state_size;
   uint64_t faulted;
   int64_t scan_time_ns, time_base_ns, start_ns, sent_ns; /* the last two: CLOCK_MONOTONIC of the sender */
+  uint64_t leased_to; /* the life of the follower whose silence ends the leader's lease; two machines only */
   int64_t next_ns[MAX_TASKS];
 };
 
@@ -44,9 +44,10 @@ struct link {
   void (*driven)(struct host *host, uint64_t sequence); /* the outputs of this frame are out */
   bool (*follower_ready)(struct host *host);
   void (*alive)(struct host *host); /* once per period, leading or not */
+  void (*gave_up)(struct host *host, bool handed_over); /* this host has just stopped leading */
+  void (*go_alone)(struct host *host); /* an operator knows that the other host does not run */
   void (*identified)(struct host *host); /* the program is another one now */
   void (*leave)(struct host *host);
-  bool promptly; /* frames wake the follower: it need not come late to find them */
 };
 
 struct pair {
@@ -55,7 +56,7 @@ struct pair {
   uint32_t missed_scans;
   bool prefers; /* leads when both just started */
   int64_t interval, lease, grace;
-  uint64_t identity, sequence;
+  uint64_t identity, sequence, life, leased_to;
   char program[PROGRAM_TEXT];
   size_t frame_room;
   int64_t expected; /* when the next frame should be on its way; this machine's clock */
