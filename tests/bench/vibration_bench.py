@@ -22,7 +22,7 @@ from workloads.vibration.bearing import orders_of
 from workloads.vibration.diagnose import diagnose
 from workloads.vibration.features import screen
 from workloads.vibration.memory import keep_freed_memory
-from workloads.vibration.payload import decode_binary, decode_registers
+from workloads.vibration.sources.payload import decode_binary, decode_registers
 from workloads.vibration.record import Record, Unit
 from workloads.vibration.spectrum import amplitude_spectrum
 

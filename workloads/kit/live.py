@@ -22,7 +22,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from manifests.errors import SluiceError
+from manifests.errors import InternalError, SluiceError
 from manifests.messages import Tag
 from workloads.kit import mqtt
 from workloads.kit.backoff import Backoff, BackoffConfig
@@ -33,6 +33,7 @@ log = logging.getLogger("kit.live")
 KEEP_ALIVE_S = 20
 CONNECT_TIMEOUT_S = 5.0
 DRAIN_TIMEOUT_S = 10.0
+MAX_DOCUMENTS, MAX_DOCUMENT_BYTES = 1000, 64 * 1024
 
 
 class LiveConfig(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
@@ -92,6 +93,8 @@ class Live:
         self._state_topic = state_topic
         self._backoff = Backoff(config.backoff, random)
         self._pending: dict[int, None] = {}
+        self._documents: dict[bytes, bytes] = {}  # topic as a field -> newest document
+        self._unsent: dict[bytes, None] = {}
         self._topics: list[bytes] = []
         self._work = asyncio.Event()
         self.table: TagTable | None = None
@@ -104,6 +107,17 @@ class Live:
             self.superseded += 1
             return
         self._pending[tag] = None
+        self._work.set()
+
+    def tell(self, topic: str, document: bytes) -> None:
+        """A whole document under a topic of its own, retained like a tag's; a newer one replaces it."""
+        key = mqtt.field(topic.encode())
+        if len(document) > MAX_DOCUMENT_BYTES or (key not in self._documents and len(self._documents) >= MAX_DOCUMENTS):
+            raise InternalError(f"{topic}: documents are bounded by {MAX_DOCUMENT_BYTES} bytes and {MAX_DOCUMENTS}")
+        self._documents[key] = document
+        if key in self._unsent:
+            self.superseded += 1
+        self._unsent[key] = None
         self._work.set()
 
     # ------------------------------------------------------------ the connection
@@ -143,6 +157,7 @@ class Live:
             if self.table is not None:
                 told = (tag for tag, reading in enumerate(self.table.readings) if reading.ts_ns)
                 self._pending.update(dict.fromkeys(told))
+            self._unsent.update(dict.fromkeys(self._documents))
             speaking = asyncio.create_task(self._speak(writer))
             try:
                 done, _ = await asyncio.wait({listening, speaking}, return_when=asyncio.FIRST_COMPLETED)
@@ -176,6 +191,12 @@ class Live:
 
     def _send_pending(self, writer: asyncio.StreamWriter) -> int:
         """At most one socket buffer full: what is not written stays pending, where newer values replace it."""
+        if self._unsent:
+            key = next(iter(self._unsent))
+            del self._unsent[key]
+            writer.write(mqtt.publish_packet(key, self._documents[key], retain=True))
+            self.sent += 1
+            return 1
         table = self.table
         if table is None or not self._pending:
             return 0
@@ -210,7 +231,7 @@ class Live:
             async with asyncio.timeout(DRAIN_TIMEOUT_S):
                 await writer.drain()
             await asyncio.sleep(self._config.min_interval_ms / 1000)
-            if not self._pending:
+            if not self._pending and not self._unsent:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(KEEP_ALIVE_S / 4):
                         await self._work.wait()

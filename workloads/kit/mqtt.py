@@ -1,6 +1,6 @@
 """As much of MQTT 3.1.1 as telling live values needs: CONNECT with a last will, PUBLISH with QoS 0, PING.
 
-Called by ``live``. It subscribes to nothing, so a broker cannot make a workload do anything. Own code and not a client
+Called by ``live``, and by workloads that read records from a broker. Own code and not a client
 library because newest-wins needs to know when the socket is full, which the libraries hide behind unbounded queues,
 and a publish costs 2 us instead of 100.
 
@@ -48,9 +48,12 @@ def field(data: bytes) -> bytes:
     return len(data).to_bytes(2, "big") + data
 
 
-def connect_packet(client_id: str, keep_alive_s: int, will: Will, user: str, password: str) -> bytes:
-    flags = 0x02 | 0x04 | 0x20  # clean session, will, will retained
-    body = field(client_id.encode()) + field(will.topic.encode()) + field(will.payload)
+def connect_packet(client_id: str, keep_alive_s: int, will: Will | None, user: str, password: str) -> bytes:
+    flags = 0x02  # clean session
+    body = field(client_id.encode())
+    if will is not None:
+        flags |= 0x04 | 0x20  # will, retained
+        body += field(will.topic.encode()) + field(will.payload)
     if user:
         flags |= 0x80
         body += field(user.encode())
@@ -73,6 +76,12 @@ DISCONNECT = b"\xe0\x00"
 
 async def read_packet(reader: asyncio.StreamReader) -> tuple[int, bytes]:
     """Type and body of the next packet. Raises UnreachableError for what no broker sends, EOFError at the end."""
+    head, body = await read_flagged(reader, MAX_PACKET_BYTES)
+    return head >> 4, body
+
+
+async def read_flagged(reader: asyncio.StreamReader, max_bytes: int) -> tuple[int, bytes]:
+    """First byte (type and flags) and body of the next packet, up to ``max_bytes``; raises as ``read_packet``."""
     head = (await reader.readexactly(1))[0]
     length = shift = 0
     while True:
@@ -83,13 +92,21 @@ async def read_packet(reader: asyncio.StreamReader) -> tuple[int, bytes]:
             break
         if shift > 21:
             raise UnreachableError("not an MQTT broker: malformed length")
-    if length > MAX_PACKET_BYTES:
-        raise UnreachableError(f"packet of {length} bytes from the broker")
-    return head >> 4, await reader.readexactly(length)
+    if length > max_bytes:
+        raise UnreachableError(f"packet of {length} bytes from the broker; at most {max_bytes} are read")
+    return head, await reader.readexactly(length)
 
 
 async def connect(
-    host: str, port: int, *, client_id: str, keep_alive_s: int, will: Will, user: str, password: str, timeout_s: float
+    host: str,
+    port: int,
+    *,
+    client_id: str,
+    keep_alive_s: int,
+    will: Will | None,
+    user: str,
+    password: str,
+    timeout_s: float,
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """An accepted session. Raises OSError, TimeoutError, EOFError, UnreachableError; MachineError when refused."""
     async with asyncio.timeout(timeout_s):

@@ -16,10 +16,11 @@ from workloads.vibration.diagnose import Diagnosis, Part, Verdict, diagnose
 from workloads.vibration.features import Features, screen
 from workloads.vibration.quality import Effect, Finding, check, refusals
 from workloads.vibration.record import Record
-from workloads.vibration.trend import Alarm, Trend, TrendRule, observe
+from workloads.vibration.trend import Alarm, Trend, TrendRule, acknowledge, observe
 from workloads.vibration.zones import LIMITS, zone
 
 LAST, AGREE = 4, 3
+NS_PER_DAY = 86_400e9
 DEFAULT_RULE = TrendRule()
 
 
@@ -45,8 +46,14 @@ MACHINE_TAGS = (
     TagPlan("alarm", TagType.STRING, "", "Trend against this machine's own baseline"),
     TagPlan("alarm_distance", TagType.FLOAT, "", "Robust standard deviations over the baseline"),
     TagPlan("alert", TagType.STRING, "", "What is confirmed by several records; empty when nothing is"),
+    TagPlan("alert_state", TagType.STRING, "", "normal, unacknowledged, acknowledged, or returned unacknowledged"),
+    TagPlan("speed", TagType.FLOAT, "rpm", "Speed the last record was judged with"),
     TagPlan("quality", TagType.STRING, "", "What is wrong with the last record; empty when nothing is"),
+    TagPlan("records", TagType.INT, "", "Records judged since the start"),
+    TagPlan("refused", TagType.INT, "", "Records refused since the start: malformed, or not fit for any figure"),
+    TagPlan("lost", TagType.INT, "", "Records that never came or found no room, as far as their numbers tell"),
 )
+COUNTERS = ("records", "refused", "lost")  # told by whoever takes the records
 BEARING_TAGS = (
     TagPlan("fault", TagType.STRING, "", "N, OR, IR, B or FTF"),
     TagPlan("confidence", TagType.FLOAT, "", "In the answer given, 0 to 1"),
@@ -74,6 +81,8 @@ class Asset:
     high: Trend = field(default_factory=Trend)
     recent: Mapping[str, tuple[Part, ...]] = field(default_factory=dict)
     confirmed: Mapping[str, Part] = field(default_factory=dict)
+    raised_ns: int = 0  # when the latest alert was raised, by its record's time
+    seen_ns: int = 0  # alerts up to here were acknowledged
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +94,7 @@ class Told:
     raised: tuple[str, ...]
     diagnoses: Mapping[str, Diagnosis]
     refused: str
+    features: Features | None = None
 
 
 def tell(plan: AssetPlan, asset: Asset, record: Record, *, days: float, load: float | None = None) -> Told:
@@ -93,7 +103,7 @@ def tell(plan: AssetPlan, asset: Asset, record: Record, *, days: float, load: fl
     refused = refusals(findings, Effect.REFUSED)
     if refused:
         why = "; ".join(one.what for one in refused)
-        values: dict[str, Value] = {tag.name: None for tag in MACHINE_TAGS}
+        values: dict[str, Value] = {tag.name: None for tag in MACHINE_TAGS if tag.name not in COUNTERS}
         for name in plan.bearings:
             values |= {f"{name}/{tag.name}": None for tag in BEARING_TAGS}
             values |= {f"{name}/verdict": Verdict.CANNOT_JUDGE.value, f"{name}/why": why}
@@ -121,6 +131,7 @@ def tell(plan: AssetPlan, asset: Asset, record: Record, *, days: float, load: fl
         "alarm": worst.alarm.value,
         "alarm_distance": worst.distance,
         "alert": "; ".join(alert),
+        "speed": record.rpm,
     }
     for name, found in diagnoses.items():
         judged = found.verdict is not Verdict.CANNOT_JUDGE
@@ -128,8 +139,27 @@ def tell(plan: AssetPlan, asset: Asset, record: Record, *, days: float, load: fl
         values[f"{name}/confidence"] = found.confidence if judged else None
         values[f"{name}/verdict"] = found.verdict.value
         values[f"{name}/why"] = found.why
-    after = replace(asset, rms=rms.trend, high=high.trend, recent=recent, confirmed=confirmed)
-    return Told(after, values, tuple(raised), diagnoses, "")
+    raised_ns = int(days * NS_PER_DAY) if raised else asset.raised_ns
+    after = replace(asset, rms=rms.trend, high=high.trend, recent=recent, confirmed=confirmed, raised_ns=raised_ns)
+    values["alert_state"] = alert_state(after, standing=bool(alert))
+    return Told(after, values, tuple(raised), diagnoses, "", features)
+
+
+def alert_state(asset: Asset, *, standing: bool) -> str:
+    """As alarm systems tell them (ISA-18.2): what nobody has seen stays, also when it has gone again."""
+    seen = asset.raised_ns <= asset.seen_ns
+    if standing:
+        return "acknowledged" if seen else "unacknowledged"
+    return "normal" if seen else "returned"
+
+
+def acknowledged(asset: Asset, until_ns: int) -> Asset:
+    """Somebody has seen what was raised up to ``until_ns``; later alerts stay unseen. Twice is harmless."""
+    if until_ns <= asset.seen_ns:
+        return asset
+    if asset.raised_ns > until_ns:
+        return replace(asset, seen_ns=until_ns)
+    return replace(asset, seen_ns=until_ns, rms=acknowledge(asset.rms), high=acknowledge(asset.high))
 
 
 _RANK = {Alarm.LEARNING: 0, Alarm.NORMAL: 1, Alarm.LATCHED: 2, Alarm.WARNING: 3, Alarm.ALARM: 4}

@@ -34,6 +34,9 @@ PEELS, PEEL_COST, PEEL_FROM, PEEL_UNTIL = 2, 0.05, 0.6, 0.3
 # A family's lines are this wide (share of their order): slip is a random walk.
 SMEAR = 0.018
 
+# How far the comb at half an element's order may exceed its own.
+HALF = 0.3
+
 
 @dataclass(frozen=True, slots=True)
 class Tooth:
@@ -143,10 +146,12 @@ class Lines:
         return best
 
     def _relative(self, comb: Comb, found: float) -> float:
-        relatives = [found + 1, found - 1, found / 3]
-        if comb is not ELEMENT:  # at half its order an element's fault has lines of its own: one race answers louder
-            relatives.append(found / 2)
-        own, *others = self._carriers([found, *(order for order in relatives if order > 0.15)])
+        relatives = [found + 1, found - 1, found / 3, found / 2]
+        own, *others = self._carriers([order for order in (found, *relatives) if order > 0.15])
+        if comb is ELEMENT and found / 2 > 0.15:
+            # At half its order an element's fault has lines of its own, since one race answers louder; they are the
+            # weaker ones.
+            others[-1] -= HALF
         return own - max(others)
 
     def _grid(self, comb: Comb) -> tuple[float, Floats]:

@@ -6,26 +6,35 @@ Read by ``__main__`` through ``kit.service``; ``check`` finds the contradictions
 from __future__ import annotations
 
 from collections import Counter
-from typing import Annotated, Literal
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
+from manifests.configuration import LIVE
 from manifests.errors import DocumentError, Problem
+from manifests.grants import Write
 from manifests.model import TopicLevel
 from workloads.kit.service import KitConfig
 from workloads.vibration.bearing import Geometry, Orders, by_name, check_orders, orders_of
+from workloads.vibration.sources.config import (
+    ModbusRecords,
+    MqttRecords,
+    OpcuaRecords,
+    Part,
+    Spool,
+    check_source,
+    freeze_write,
+)
 from workloads.vibration.trend import TrendRule
 from workloads.vibration.zones import LIMITS
 
 WHERE = "config"
 
 
-class _Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    pass
-
-
-class Place(_Part, frozen=True):
+class Place(Part, frozen=True):
     """Where in the plant: the levels of the topic below the site."""
 
     area: TopicLevel
@@ -33,7 +42,7 @@ class Place(_Part, frozen=True):
     asset: TopicLevel
 
 
-class OrdersConfig(_Part, frozen=True):
+class OrdersConfig(Part, frozen=True):
     """Defect orders as the bearing's maker gives them, multiples of shaft speed."""
 
     ftf: float
@@ -42,7 +51,7 @@ class OrdersConfig(_Part, frozen=True):
     bpfi: float
 
 
-class GeometryConfig(_Part, frozen=True):
+class GeometryConfig(Part, frozen=True):
     """Diameters in one unit, contact angle in degrees."""
 
     elements: int
@@ -51,7 +60,7 @@ class GeometryConfig(_Part, frozen=True):
     contact_deg: float = 0.0
 
 
-class Bearing(_Part, frozen=True):
+class Bearing(Part, frozen=True):
     """Exactly one of ``type`` (a designation of the library), ``orders`` and ``geometry``."""
 
     name: TopicLevel
@@ -60,22 +69,7 @@ class Bearing(_Part, frozen=True):
     geometry: GeometryConfig | None = None
 
 
-class Spool(_Part, frozen=True):
-    """A folder into which an acquisition program writes one file per record. A file counts as complete when it did
-    not change between two looks. ``existing``: what lies there at start is skipped or analysed. Nothing is deleted.
-
-    Beside ``x.npy`` may lie ``x.npy.json`` with ``rpm``, ``load`` (share of rated) and ``startNs``.
-    """
-
-    folder: Annotated[str, Meta(min_length=1, max_length=1024)]
-    rate_hz: Annotated[float, Meta(gt=0)] | None = None
-    unit: Literal["g", "m/s2", "mm/s"] | None = None
-    channel: Annotated[int, Meta(ge=0, le=1023)] = 0
-    interval_ms: Annotated[int, Meta(ge=100, le=3_600_000)] = 5000
-    existing: Literal["skip", "analyse"] = "skip"
-
-
-class TrendConfig(_Part, frozen=True):
+class TrendConfig(Part, frozen=True):
     """``learn`` records make a baseline; alarm above ``sigmas`` robust deviations in ``sustained`` of ``ofLast``."""
 
     learn: Annotated[int, Meta(ge=10, le=10_000)] = 40
@@ -98,8 +92,10 @@ class TrendConfig(_Part, frozen=True):
         )
 
 
-class Machine(_Part, frozen=True):
-    """``rpm`` is what a record without a speed of its own turned with; leave it out for a varying speed.
+class Machine(Part, frozen=True):
+    """Exactly one of ``spool``, ``mqtt``, ``opcua`` and ``modbus`` says where its records come from.
+
+    ``rpm`` is what a record without a speed of its own turned with; leave it out for a varying speed.
 
     ``zone`` names the group or class of the severity limits. ``maxSilenceS``: without a record for so long the
     machine counts as silent.
@@ -107,24 +103,45 @@ class Machine(_Part, frozen=True):
 
     name: Annotated[str, Meta(min_length=1, max_length=63)]
     place: Place
-    spool: Spool
+    spool: Spool | None = None
+    mqtt: MqttRecords | None = None
+    opcua: OpcuaRecords | None = None
+    modbus: ModbusRecords | None = None
     bearings: Annotated[tuple[Bearing, ...], Meta(max_length=16)] = ()
     rpm: Annotated[float, Meta(gt=0)] | None = None
     zone: str | None = None
     trend: TrendConfig = TrendConfig()
     max_silence_s: Annotated[float, Meta(gt=0, le=604_800)] = 900.0
 
+    @property
+    def sources(self) -> dict[str, Spool | MqttRecords | OpcuaRecords | ModbusRecords]:
+        """Those that are given, by the key they are given under: one, once checked."""
+        given = {"spool": self.spool, "mqtt": self.mqtt, "opcua": self.opcua, "modbus": self.modbus}
+        return {key: source for key, source in given.items() if source is not None}
 
-class Evidence(_Part, frozen=True):
-    """Where the record that raised an alert is kept, and how many of them (the oldest goes first)."""
 
-    folder: Annotated[str, Meta(min_length=1, max_length=1024)]
+class Evidence(Part, frozen=True):
+    """The records that raised alerts, kept on the node until asked for: how many, and how much room they may take
+    (the oldest goes first). ``folder`` only where the agent keeps none for this workload."""
+
+    folder: Annotated[str, Meta(min_length=1, max_length=1024)] | None = None
     keep: Annotated[int, Meta(ge=1, le=1000)] = 20
+    keep_mb: Annotated[int, Meta(ge=1, le=10_000)] = 100
+
+
+Instant = Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)$")]
+
+Acknowledged = Annotated[dict[str, Instant], Meta(extra_json_schema={LIVE: True})]
 
 
 class VibrationConfig(KitConfig, frozen=True):
+    """``acknowledged`` by machine: every alert raised up to that time has been seen. A live parameter."""
+
     machines: Annotated[tuple[Machine, ...], Meta(min_length=1, max_length=200)]
-    evidence: Evidence | None = None
+    evidence: Evidence = Evidence()
+    acknowledged: Annotated[dict[str, Instant], Meta(extra_json_schema={LIVE: True})] = msgspec.field(
+        default_factory=dict
+    )
 
 
 def orders_for(bearing: Bearing) -> Orders:
@@ -150,6 +167,12 @@ def check(config: VibrationConfig) -> list[Problem]:
         ]
     for m, machine in enumerate(config.machines):
         path = f"machines[{m}]"
+        sources = machine.sources
+        if len(sources) != 1:
+            what = f"{len(sources)} sources of records; give exactly one"
+            problems.append(Problem(WHERE, path, what, "spool, mqtt, opcua or modbus"))
+        for key, source in sources.items():
+            problems += check_source(source, f"{path}.{key}")
         if machine.zone is not None and machine.zone not in LIMITS:
             problems.append(
                 Problem(WHERE, f"{path}.zone", f'unknown zone "{machine.zone}"', f"known: {', '.join(LIMITS)}")
@@ -174,7 +197,27 @@ def check(config: VibrationConfig) -> list[Problem]:
                 orders_for(bearing)
             except DocumentError as error:
                 problems += [Problem(WHERE, f"{here}.{one.path}", one.what, one.hint) for one in error.problems]
+    known = {machine.name for machine in config.machines}
+    for name, text in config.acknowledged.items():
+        if name not in known:
+            problems.append(Problem(WHERE, f"acknowledged.{name}", "no machine has this name"))
+        try:
+            instant_ns(text)
+        except ValueError as error:
+            problems.append(Problem(WHERE, f"acknowledged.{name}", str(error)))
     return problems
+
+
+def instant_ns(text: str) -> int:
+    """Nanoseconds since 1970 of an ``Instant``. Raises ValueError for a day that does not exist."""
+    return int(datetime.fromisoformat(text).timestamp() * 1e9)
+
+
+def writes(config: VibrationConfig) -> Iterator[Write]:
+    """What the configuration wants to write to devices: freeze registers, nothing else."""
+    for m, machine in enumerate(config.machines):
+        if machine.modbus is not None:
+            yield from freeze_write(machine.modbus, f"machines[{m}].modbus")
 
 
 def levels(place: Place) -> tuple[str, str, str]:

@@ -1,192 +1,193 @@
-"""The vibration workload as a source: looks for records, has them judged, tells what was found.
+"""The vibration workload: watches over machines, what they remember, what they answer.
 
-Built by ``__main__`` through ``kit.service``. One job per machine; files are read and judged in a thread, one at a
-time over all machines, so that a burst of records does not take the node. A record that is refused is told as such,
-and the next one is taken. Nothing is written but evidence, where the configuration asks for it.
+Built by ``__main__`` through ``kit.service``. Nothing is written to devices but what the signed release grants (the
+freeze register of a Modbus block), and nothing to disk but what is remembered and the evidence, in the folder that the
+agent keeps for this instance.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-from collections.abc import Sequence
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
+import msgspec
 
-from manifests.block import Quality
-from manifests.errors import DocumentError
-from manifests.messages import DeviceStatus, State, Tag, TagType
+from manifests.grants import ungranted
+from manifests.messages import DeviceStatus
+from manifests.model import RunContext
 from workloads.kit import context as contexts
-from workloads.kit.samples import NAN, TagSpec
+from workloads.kit.config import parse, refuse
 from workloads.kit.service import Runtime
-from workloads.vibration.asset import BEARING_TAGS, MACHINE_TAGS, Asset, AssetPlan, TagPlan, Told, tell
-from workloads.vibration.config import Evidence, Machine, VibrationConfig, levels, orders_for
+from workloads.vibration import remembered
+from workloads.vibration.answers import Answers, Waterfall, row
+from workloads.vibration.asset import Asset
+from workloads.vibration.config import Machine, VibrationConfig, check, instant_ns, orders_for, writes
+from workloads.vibration.evidence import Ring
 from workloads.vibration.memory import keep_freed_memory
-from workloads.vibration.record import Record
-from workloads.vibration.report import diagnosis_json, plain
-from workloads.vibration.spool import Folder, Found
+from workloads.vibration.product import product
+from workloads.vibration.sources import Source
+from workloads.vibration.sources.config import MqttRecords, OpcuaRecords, Spool
+from workloads.vibration.twins import Twins
+from workloads.vibration.watch import Judged, Watch
 
 log = logging.getLogger("vibration.monitor")
 
-NS_PER_DAY = 86_400e9
+SAVE_S = 10.0  # what a power cut may cost of a baseline; alerts are saved at once
+ASSET_TOPIC = "vibration_asset"
 
 
 class VibrationMonitor:
-    """Tags are numbered in the order of the configuration: a machine's own, then those of its bearings."""
+    """Tags are numbered in the order of the configuration."""
 
     def __init__(self, runtime: Runtime, config: VibrationConfig) -> None:
+        refuse(ungranted(writes(config), runtime.context.writes))
         keep_freed_memory()
-        turn = asyncio.Lock()
-        self._watches = [_Watch(runtime, machine, config.evidence, turn) for machine in config.machines]
+        self._runtime = runtime
+        kept = runtime.context.kept
+        self._folder = Path(kept) if kept else None
+        folder = Path(config.evidence.folder) if config.evidence.folder is not None else None
+        if folder is None and self._folder is not None:
+            folder = self._folder / "evidence"
+        evidence = config.evidence
+        self._ring = Ring(folder, evidence.keep, evidence.keep_mb << 20) if folder is not None else None
+        if self._folder is None:
+            log.warning("no folder is kept for this workload: baselines and alarms are learnt anew at each start")
+        known = remembered.load(self._folder) if self._folder is not None else {}
+        turn, twins = asyncio.Lock(), Twins()
+        self._watches = {
+            machine.name: Watch(
+                runtime,
+                machine,
+                {bearing.name: orders_for(bearing) for bearing in machine.bearings},
+                source(runtime, machine),
+                asset=_fitting(known.get(machine.name, Asset()), machine),
+                turn=turn,
+                twins=twins,
+                kept=self._judged,
+            )
+            for machine in config.machines
+        }
+        self._waterfall = Waterfall()
+        self._changed = self._urgent = False
+        self._acknowledge(config)
+        runtime.on_configure(self._configure)
+        for kind, handler in Answers(self._watches, self._waterfall, self._ring).handlers.items():
+            runtime.on_inquiry(kind, handler)
         runtime.declare()
 
     def devices(self) -> Sequence[DeviceStatus]:
-        return [watch.status for watch in self._watches]
+        return [watch.status for watch in self._watches.values()]
 
     async def run(self) -> None:
-        async with asyncio.TaskGroup() as jobs:
-            for watch in self._watches:
-                jobs.create_task(watch.run(), name=watch.machine.name)
+        try:
+            async with asyncio.TaskGroup() as jobs:
+                jobs.create_task(self._remember(), name="remember")
+                for name, watch in self._watches.items():
+                    jobs.create_task(watch.run(), name=name)
+        finally:
+            if self._changed:
+                self._save()
 
+    # ------------------------------------------------------------ after each record
 
-class _Watch:
-    """One machine."""
+    def _judged(self, watch: Watch, judged: Judged) -> None:
+        name, record, told = watch.machine.name, judged.record, judged.told
+        self._changed = True
+        if not told.refused:
+            self._waterfall.add(name, row(record))
+        if self._runtime.live is not None:
+            document = product(watch.topic, name, judged.name, record, told)
+            self._runtime.live.tell(f"{watch.topic}/{ASSET_TOPIC}", msgspec.json.encode(document))
+        if told.raised:
+            self._urgent = True
+            if self._ring is not None:
+                try:
+                    self._ring.put(name, judged.name, record, told)
+                except OSError as error:  # it never stops the judging
+                    log.error("evidence not kept", extra={"machine": name, "error": str(error)})
 
-    def __init__(self, runtime: Runtime, machine: Machine, evidence: Evidence | None, turn: asyncio.Lock) -> None:
-        self.machine = machine
-        self._runtime = runtime
-        self._evidence = evidence
-        self._turn = turn
-        self._folder = Folder(machine.spool)
-        self._plan = AssetPlan(
-            bearings={bearing.name: orders_for(bearing) for bearing in machine.bearings},
-            zone=machine.zone,
-            rule=machine.trend.rule,
-        )
-        self._asset = Asset()
-        self._last_ns = runtime.now_ns()
-        self._tags: dict[str, int] = {}
-        for tag in MACHINE_TAGS:
-            self._add(tag.name, tag)
-        for bearing in machine.bearings:
-            for tag in BEARING_TAGS:
-                self._add(f"{bearing.name}/{tag.name}", tag)
-        self.status = DeviceStatus(
-            name=machine.name, state=State.RUNNING, reason="Waiting", since_ns=self._last_ns, detail="no record yet"
-        )
-
-    def _add(self, name: str, tag: TagPlan) -> None:
-        table = self._runtime.table
-        number = len(table.specs)
-        unit = (self.machine.spool.unit or "") if tag.unit == "=" else tag.unit
-        self._tags[name] = table.add(
-            TagSpec(
-                Tag(
-                    id=number,
-                    topic="/".join((contexts.topic(self._runtime.context), *levels(self.machine.place), name)),
-                    type=tag.type,
-                    unit=unit,
-                    description=tag.description,
-                    source=f"{self.machine.name}: {self.machine.spool.folder}",
-                )
-            )
-        )
-
-    async def run(self) -> None:
-        period_s = self.machine.spool.interval_ms / 1000
+    async def _remember(self) -> None:
+        waited = 0.0
         while True:
-            try:
-                news = await asyncio.to_thread(self._folder.look)
-            except OSError as error:
-                news = []
-                self._state(State.FAILED, "Unreachable", f"{self.machine.spool.folder}: {error.strerror or error}")
-                self._runtime.table.fail(self._tags.values(), self._runtime.now_ns(), Quality.BAD_COMMUNICATION)
-            for found in news:
-                await self._take(found)
-            self._check_silence()
-            self._runtime.table.repeat_silent(self._tags.values(), self._runtime.now_ns())
-            await asyncio.sleep(period_s)
+            await asyncio.sleep(1.0)
+            waited += 1.0
+            if self._urgent or (self._changed and waited >= SAVE_S):
+                waited = 0.0
+                self._changed = self._urgent = False
+                self._save()
 
-    async def _take(self, found: Found) -> None:
-        async with self._turn:
-            try:
-                record, told = await asyncio.to_thread(self._judge, found)
-            except DocumentError as error:
-                log.warning("record refused", extra={"machine": self.machine.name, "problems": str(error)})
-                self._state(State.FAILED, "BadRecord", str(error))
-                self._runtime.table.fail(self._tags.values(), self._runtime.now_ns(), Quality.BAD_SENSOR_FAILURE)
-                return
-        self._asset = told.asset
-        self._last_ns = self._runtime.now_ns()
-        self._tell(told, record.start_ns or self._last_ns)
-        if told.refused:
-            self._state(State.FAILED, "BadRecord", f"{found.path.name}: {told.refused}")
-        else:
-            self._state(State.RUNNING, "Ok", "")
-        for alert in told.raised:
-            log.warning("alert", extra={"machine": self.machine.name, "alert": alert, "record": found.path.name})
-        if told.raised and self._evidence is not None:
-            await asyncio.to_thread(keep_evidence, self._evidence, self.machine.name, record, told)
-
-    def _judge(self, found: Found) -> tuple[Record, Told]:
-        record, load = self._folder.read(found, self.machine.rpm)
-        days = (record.start_ns or 0) / NS_PER_DAY
-        return record, tell(self._plan, self._asset, record, days=days, load=load)
-
-    def _tell(self, told: Told, ts_ns: int) -> None:
-        table = self._runtime.table
-        for name, number in self._tags.items():
-            value = told.values.get(name)
-            if value is None:
-                table.fail([number], ts_ns, Quality.BAD_SENSOR_FAILURE if told.refused else Quality.BAD_WAITING)
-            elif table.specs[number].tag.type is TagType.STRING:
-                table.offer(number, ts_ns, NAN, Quality.GOOD, str(value))
-            else:
-                table.offer(number, ts_ns, float(value), Quality.GOOD)
-
-    def _check_silence(self) -> None:
-        silent_s = (self._runtime.now_ns() - self._last_ns) / 1e9
-        if silent_s > self.machine.max_silence_s and self.status.reason != "Unreachable":
-            self._state(State.FAILED, "Silent", f"no record for more than {self.machine.max_silence_s:g} s")
-            self._runtime.table.fail(self._tags.values(), self._runtime.now_ns(), Quality.BAD_NOT_CONNECTED)
-
-    def _state(self, state: State, reason: str, detail: str) -> None:
-        if (state, reason, detail) == (self.status.state, self.status.reason, self.status.detail):
+    def _save(self) -> None:
+        if self._folder is None:
             return
-        self.status = DeviceStatus(
-            name=self.machine.name, state=state, reason=reason, since_ns=self._runtime.now_ns(), detail=detail[:2000]
-        )
-        self._runtime.changed()
+        try:
+            remembered.save(self._folder, {name: watch.asset for name, watch in self._watches.items()})
+        except OSError as error:
+            log.error("what was learnt cannot be kept", extra={"folder": str(self._folder), "error": str(error)})
+
+    # ------------------------------------------------------------ live parameters
+
+    def _configure(self, context: RunContext) -> None:
+        config = parse(context.config, VibrationConfig)
+        refuse(check(config))
+        self._acknowledge(config)
+
+    def _acknowledge(self, config: VibrationConfig) -> None:
+        for name, text in config.acknowledged.items():
+            self._watches[name].acknowledge(instant_ns(text))
+        self._changed = self._urgent = self._changed or bool(config.acknowledged)
 
 
-def keep_evidence(evidence: Evidence, machine: str, record: Record, told: Told) -> Path | None:
-    """The raw record that raised an alert, with what was found in it; the oldest go when there are too many.
+def _fitting(asset: Asset, machine: Machine) -> Asset:
+    """What is remembered of bearings that the machine no longer has is forgotten."""
+    names = {bearing.name for bearing in machine.bearings}
+    return replace(
+        asset,
+        recent={name: parts for name, parts in asset.recent.items() if name in names},
+        confirmed={name: part for name, part in asset.confirmed.items() if name in names},
+    )
 
-    Evidence that cannot be written is said so in the log: it never stops the judging.
-    """
-    folder = Path(evidence.folder)
-    stem = f"{machine}-{record.start_ns or 0}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{stem}.npy"
-        np.save(path, record.samples)
-        summary = {
-            "machine": machine,
-            "rate_hz": record.rate_hz,
-            "rpm": record.rpm,
-            "unit": record.unit.value if record.unit is not None else None,
-            "start_ns": record.start_ns,
-            "alerts": list(told.raised),
-            "diagnoses": {name: diagnosis_json(found) for name, found in told.diagnoses.items()},
-        }
-        path.with_suffix(".json").write_text(json.dumps(plain(summary)))
-        kept = sorted(folder.glob("*.npy"), key=lambda one: one.stat().st_mtime_ns)
-        for old in kept[: -evidence.keep]:
-            old.unlink(missing_ok=True)
-            old.with_suffix(".json").unlink(missing_ok=True)
-    except OSError as error:
-        log.error("evidence not kept", extra={"machine": machine, "error": str(error)})
-        return None
-    return path
+
+def source(runtime: Runtime, machine: Machine) -> Source:
+    """The way in that the configuration names. The libraries of the others are not imported: they cost memory."""
+    ((_, given),) = machine.sources.items()
+    declared = given.declared(machine.rpm)
+    now_ns: Callable[[], int] = runtime.now_ns
+    context = runtime.context
+    match given:
+        case Spool():
+            from workloads.vibration.sources.spool import SpoolSource
+
+            return SpoolSource(given, declared)
+        case MqttRecords():
+            from workloads.vibration.sources.mqtt import MqttSource
+
+            return MqttSource(
+                given,
+                declared,
+                address=contexts.address(context, given.host),
+                client_id=f"sluice-{context.site}-{context.node}-{context.instance}-{machine.name}",
+                now_ns=now_ns,
+                random=random.random,
+            )
+        case OpcuaRecords():
+            from workloads.vibration.sources.opcua import OpcuaSource
+
+            scheme, _, rest = given.url.partition("://")
+            place, slash, path = rest.partition("/")
+            host, colon, port = place.partition(":")
+            url = f"{scheme}://{contexts.address(context, host)}{colon}{port}{slash}{path}"
+            return OpcuaSource(given, declared, url=url, now_ns=now_ns, random=random.random)
+        case _:
+            from workloads.vibration.sources.modbus import ModbusSource
+
+            return ModbusSource(
+                given,
+                declared,
+                address=contexts.address(context, given.host),
+                now_ns=now_ns,
+                random=random.random,
+            )

@@ -14,6 +14,7 @@ from manifests.model import RUN_VARIABLE
 from tests.simulators.bearing_signal import Fault, Machine, record
 from tests.support.busserver import BusServer
 from tests.support.workload_process import running, write_context
+from workloads.vibration.sources.block import unpack
 
 FAULTY = Machine(seconds=2.0, faults=(Fault(part="IR", level=1.0),))
 
@@ -67,7 +68,9 @@ async def test_records_become_values_and_a_fault_becomes_an_alert_with_evidence(
     (summary,) = kept.glob("*.json")
     told = json.loads(summary.read_text())
     assert told["diagnoses"]["de"]["fault"] == "IR"
-    assert len(np.load(summary.with_suffix(".npy"))) == 24_000
+    heard = unpack(summary.with_suffix(".svb1").read_bytes())
+    assert heard.channels.shape == (24_000, 1)
+    assert heard.rate_hz == 12_000
 
 
 async def test_a_folder_that_is_missing_is_told_and_waited_for(tmp_path: Path) -> None:

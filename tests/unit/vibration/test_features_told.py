@@ -11,9 +11,9 @@ from manifests.errors import DocumentError
 from tests.simulators.bearing_signal import Fault, Machine, record
 from workloads.vibration.features import angular, cepstrum, screen, spectral_kurtosis
 from workloads.vibration.indicators import harmonics, indicators, sidebands
-from workloads.vibration.payload import decode_binary, decode_registers
 from workloads.vibration.quality import check
 from workloads.vibration.record import Record, Unit, unit_of
+from workloads.vibration.sources.payload import decode_binary, decode_registers
 from workloads.vibration.spectrum import amplitude_spectrum
 from workloads.vibration.zones import LIMITS, Limits, group_of, zone
 

@@ -13,12 +13,22 @@ from manifests.configuration import check_configuration
 from manifests.load import load_files
 from manifests.model import Workload, WorkloadClass
 from tests.simulators.bearing_signal import Fault, Machine, record
-from workloads.vibration.asset import BEARING_TAGS, MACHINE_TAGS, Asset, AssetPlan, Told, tell
+from workloads.vibration.asset import (
+    BEARING_TAGS,
+    COUNTERS,
+    MACHINE_TAGS,
+    Asset,
+    AssetPlan,
+    Told,
+    acknowledged,
+    tell,
+)
 from workloads.vibration.bearing import by_name, orders_of
-from workloads.vibration.config import Spool, VibrationConfig
+from workloads.vibration.config import VibrationConfig
 from workloads.vibration.config import check as check_config
 from workloads.vibration.record import Record, Unit
-from workloads.vibration.spool import Folder
+from workloads.vibration.sources.config import Spool
+from workloads.vibration.sources.spool import Folder
 
 import msgspec  # isort: skip
 
@@ -41,7 +51,7 @@ def _run(*records: Record) -> list[Told]:
 
 def test_every_declared_tag_is_told() -> None:
     (told,) = _run(_record(Machine(), 1))
-    expected = {tag.name for tag in MACHINE_TAGS}
+    expected = {tag.name for tag in MACHINE_TAGS} - set(COUNTERS)
     expected |= {f"{name}/{tag.name}" for name in PLAN.bearings for tag in BEARING_TAGS}
     assert set(told.values) == expected
     assert told.values["iso_zone"] in "ABCD"
@@ -97,6 +107,18 @@ def test_a_bearing_that_wears_is_named_before_the_iso_zone_changes() -> None:
     assert told[-1].values["de/fault"] == "IR"
 
 
+def test_an_alert_is_acknowledged_up_to_a_time_and_what_nobody_saw_stays_after_it_has_gone() -> None:
+    told = _run(*(_record(FAULTY, seed) for seed in range(3)), *(_record(Machine(), seed) for seed in range(4)))
+    states = [one.values["alert_state"] for one in told]
+    assert states == ["normal", "normal", *["unacknowledged"] * 4, "returned"]
+    day_ns = 86_400 * 10**9
+    early = acknowledged(told[2].asset, 1 * day_ns)
+    assert tell(PLAN, early, _record(FAULTY, 5), days=3.0).values["alert_state"] == "unacknowledged"
+    seen = acknowledged(told[2].asset, 3 * day_ns)
+    assert tell(PLAN, seen, _record(FAULTY, 5), days=3.0).values["alert_state"] == "acknowledged"
+    assert acknowledged(seen, 2 * day_ns) == seen, "an acknowledgement is never taken back"
+
+
 # ---------------------------------------------------------------- the folder
 
 
@@ -120,11 +142,13 @@ def test_what_lies_there_at_start_is_skipped_unless_asked_for(tmp_path: Path) ->
 def test_speed_and_load_beside_a_record_are_taken(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", record(Machine(seconds=1.0), 1))
     (tmp_path / "a.npy.json").write_text(json.dumps({"rpm": 1480, "load": 0.5, "startNs": 5, "who": "daq"}))
-    folder = Folder(Spool(folder=str(tmp_path), existing="analyse", rate_hz=12_000.0, unit="g"))
+    spool = Spool(folder=str(tmp_path), existing="analyse", rate_hz=12_000.0, unit="g")
+    folder = Folder(spool)
     folder.look()
     (found,) = folder.look()
-    one, load = folder.read(found, rpm=1750.0)
-    assert (one.rpm, load, one.start_ns, one.unit) == (1480, 0.5, 5, Unit.G)
+    taken = folder.read(found, spool.declared(1750.0))
+    one = taken.record
+    assert (one.rpm, taken.load, one.start_ns, one.unit) == (1480, 0.5, 5, Unit.G)
 
 
 # ---------------------------------------------------------------- the document
@@ -151,6 +175,24 @@ def test_the_schema_in_the_catalog_is_the_one_of_the_types() -> None:
         ({"bearings": [{"name": "de", "type": "1"}]}, "machines[0].bearings[0].1"),
         ({"trend": {"sustained": 9, "ofLast": 7}}, "machines[0].trend.sustained"),
         ({"trend": {"release": 9}}, "machines[0].trend"),
+        ({"spool": None}, "machines[0]"),
+        ({"mqtt": {"topic": "a/b"}}, "machines[0]"),
+        ({"spool": None, "mqtt": {"topic": "a", "format": "sparkplug", "metric": "m"}}, "machines[0].mqtt.topic"),
+        ({"spool": None, "mqtt": {"topic": "a", "format": "raw", "rateHz": 5}}, "machines[0].mqtt.layout"),
+        (
+            {
+                "spool": None,
+                "modbus": {
+                    "host": "h",
+                    "address": 0,
+                    "registers": 512,
+                    "indexAddress": 600,
+                    "rateHz": 1000,
+                    "freeze": {"address": 9},
+                },
+            },
+            "machines[0].modbus.freeze.write",
+        ),
     ],
 )
 def test_contradictions_in_a_configuration_are_named(change: dict[str, object], path: str) -> None:

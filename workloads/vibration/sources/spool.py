@@ -1,20 +1,22 @@
 """Records out of a folder that an acquisition program fills: each complete file once, oldest first.
 
-Called by ``monitor``. It reads and never deletes: whose files they are, that program decides.
+Built by ``monitor``, one per machine. It reads and never deletes: whose files they are, that program decides.
 """
 
 from __future__ import annotations
 
-import math
+import asyncio
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
+import numpy as np
 
 from manifests.errors import DocumentError, Problem
 from workloads.vibration import files
-from workloads.vibration.config import Spool
-from workloads.vibration.record import Record, unit_of
+from workloads.vibration.sources import Report
+from workloads.vibration.sources.arrival import Declared, Heard, Taken, settle
+from workloads.vibration.sources.config import Spool
 
 MAX_BESIDE_BYTES = 65_536
 MAX_REMEMBERED = 100_000
@@ -68,18 +70,49 @@ class Folder:
             self._taken[name] = now[name]
         return [Found(self._folder / name, written) for written, name in found]
 
-    def read(self, found: Found, rpm: float | None) -> tuple[Record, float | None]:
+    def read(self, found: Found, declared: Declared) -> Taken:
         """The record and the load it was taken at. Raises DocumentError."""
         beside = _beside(found.path)
-        record = files.read(
-            found.path,
-            rate_hz=self._spool.rate_hz,
-            rpm=beside.rpm if beside.rpm is not None else rpm,
-            unit=unit_of(self._spool.unit),
-            channel=self._spool.channel,
+        every = files.channels(found.path)
+        mine = files.pick(found.path, every, declared.channel, self._spool.variable)
+        columns = [mine.samples]
+        if declared.tacho_channel is not None:
+            columns.append(files.pick(found.path, every, declared.tacho_channel).samples)
+        if len({len(column) for column in columns}) > 1:
+            what = "the tacho's channel is not as long as the vibration's"
+            raise DocumentError([Problem(found.path.name, "tachoChannel", what)])
+        heard = Heard(
+            channels=np.column_stack(columns),
+            rate_hz=mine.rate_hz,
+            unit=mine.unit,
+            rpm=beside.rpm,
+            load=beside.load,
+            start_ns=beside.start_ns or found.written_ns,
         )
-        load = beside.load if beside.load is not None and math.isfinite(beside.load) else None
-        return replace(record, start_ns=beside.start_ns or found.written_ns), load
+        declared = replace(declared, channel=0, tacho_channel=1 if len(columns) > 1 else None)
+        return settle(heard, declared, arrived_ns=found.written_ns, source=found.path.name)
+
+
+class SpoolSource:
+    """Looks every ``intervalMs``; files wait on the disk, so none is lost while others are judged."""
+
+    def __init__(self, spool: Spool, declared: Declared) -> None:
+        self._spool = spool
+        self._declared = declared
+        self._folder = Folder(spool)
+
+    async def run(self, report: Report) -> None:
+        while True:
+            try:
+                news = await asyncio.to_thread(self._folder.look)
+            except OSError as error:
+                news = []
+                report.unreachable(f"{self._spool.folder}: {error.strerror or error}")
+            else:
+                report.reached()
+            for found in news:
+                await report.offer(found.path.name, lambda found=found: self._folder.read(found, self._declared))  # type: ignore[misc]  # bound now
+            await asyncio.sleep(self._spool.interval_ms / 1000)
 
 
 def _beside(path: Path) -> Beside:
