@@ -15,8 +15,9 @@ class Source(enum.Enum):
     """Where the values come from that the device should have."""
 
     NOBODY = "the host has not published yet"
-    HOST = "the host"
-    SAFE = "the declared safe values: the host has stopped"
+    HOST = "from the host"
+    SAFE = "from the declared safe values: the host has stopped"
+    OTHERS = "another host may drive the device: this one is quiet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +36,27 @@ class Outputs:
         self._writing, self._safe = writing, safe
         self._has: dict[str, tuple[Json, int]] = {}  # acknowledged value, and when
         self._source = Source.NOBODY
+        self._epoch = 0
 
-    def due(self, values: Mapping[str, Value], age_ns: int | None, now_ns: int) -> Due:
-        """`age_ns` is the time since the host last published; None: never."""
+    def overdue(self, age_ns: int | None) -> bool:
+        """Whether the host has been silent for too long."""
         timeout = self._writing.host_timeout_ns
+        return bool(timeout) and age_ns is not None and age_ns > timeout
+
+    def due(self, values: Mapping[str, Value], age_ns: int | None, now_ns: int, paired: bool = False) -> Due:
+        """`age_ns` is the time since the host last published; None: never. `paired`: another host stands by. Outputs
+        of an epoch that is over are nobody's."""
+        epoch = max((v.epoch for v in values.values()), default=0)
+        if epoch < self._epoch:
+            return Due(Source.OTHERS, {}, {})
+        self._epoch = epoch
+        if paired and self.overdue(age_ns) and not self._writing.insist:
+            self._source = Source.OTHERS
+            return Due(self._source, {}, {})
         if age_ns is None:
             self._source = Source.NOBODY
             return Due(self._source, {}, {})
-        if timeout and age_ns > timeout:
+        if self.overdue(age_ns):
             # Once, and once more after the connection was lost: nobody but this driver knows that the host is dead.
             self._source = Source.SAFE
             owed = {n: v for n, v in self._safe.items() if n not in self._has or self._has[n][0] != v}

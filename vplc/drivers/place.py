@@ -15,7 +15,9 @@ from typing import Any
 
 from vplc.drivers import check
 from vplc.drivers.check import Settings
+from vplc.drivers.outputs import Due, Outputs
 from vplc.drivers.status import State, Status
+from vplc.scan import status as host_status
 from vplc.scan.errors import NotRunning, Problem, Refused
 from vplc.scan.image import DriverImage
 
@@ -97,6 +99,17 @@ class Place:
         inputs, outputs = dict(self.image.inputs), dict(self.image.outputs)
         self.settings = check.parse(self.kind, self.name, self.raw, str(self.path), inputs, outputs)
         self._inputs = self.image.inputs
+
+    def due(self, outputs: Outputs, now_ns: int) -> Due:
+        """What the device is owed now."""
+        age_ns = self.image.output_age_ns()
+        paired = False
+        if outputs.overdue(age_ns):
+            try:
+                paired = host_status.read(self.folder).pair is not None
+            except NotRunning:
+                paired = False
+        return outputs.due(self.image.read(), age_ns, now_ns, paired)
 
     def look(self) -> bool:
         """Whether the host made a new image since; raises Refused when its program has other channels."""

@@ -31,11 +31,13 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Writing:
-    """How outputs go to the device. `refresh_ns` 0: only when they change; `host_timeout_ns` 0: never on its own."""
+    """How outputs go to the device. `refresh_ns` 0: only when they change; `host_timeout_ns` 0: never on its own;
+    `insist`: that time was given, so it also holds where another host stands by."""
 
     granted: bool
     refresh_ns: int
     host_timeout_ns: int
+    insist: bool = False
 
 
 def rows(reader: Reader, settings: Mapping[str, Any], side: str, types: Types) -> list[Row]:
@@ -76,7 +78,7 @@ def writing(reader: Reader, settings: dict[str, Any]) -> Writing:
         )
     refresh = reader.number(settings, "refresh_ms", "", 1000, 0, 3_600_000)
     host = reader.number(settings, "host_timeout_ms", "", 1000, 0, 3_600_000)
-    return Writing(granted is True, int(refresh * 1e6), int(host * 1e6))
+    return Writing(granted is True, int(refresh * 1e6), int(host * 1e6), "host_timeout_ms" in settings)
 
 
 def milliseconds(reader: Reader, settings: dict[str, Any], key: str, default: float, low: float, high: float) -> float:

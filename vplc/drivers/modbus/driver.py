@@ -205,10 +205,9 @@ class ModbusDriver:
         """Sends what is due; the read that went along with a write, if there was one."""
         if not self.runs:
             return None
-        image = self.place.image
         now_ns = time.monotonic_ns()
-        due = self.outputs.due(image.read(), image.output_age_ns(), now_ns)
-        self.status.outputs = f"from {due.source.value}" if due.source is not Source.NOBODY else due.source.value
+        due = self.place.due(self.outputs, now_ns)
+        self.status.outputs = due.source.value
         taken: _Read | None = None
         for each in self.runs:
             mine = {p.name: due.values[p.name] for p in each.run.points if p.name in due.values}

@@ -285,10 +285,9 @@ class OpcuaDriver:
             self.place.image.spoil(bad)
 
     async def _write(self, client: Client) -> None:
-        image = self.place.image
         now = time.monotonic()
-        due = self.outputs.due(image.read(), image.output_age_ns(), time.monotonic_ns())
-        self.status.outputs = f"from {due.source.value}" if due.source is not Source.NOBODY else due.source.value
+        due = self.place.due(self.outputs, time.monotonic_ns())
+        self.status.outputs = due.source.value
         points: list[Point] = []
         request: list[Any] = []
         for p in self.settings.outputs:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 
 from vplc.drivers import plant as plants
-from vplc.drivers.outputs import Outputs, Source
+from vplc.drivers.outputs import Outputs
 from vplc.drivers.place import Place, Stop
 from vplc.drivers.plant import Plant, Value
 from vplc.drivers.simulated.model import CompiledPlant, StepError
@@ -89,9 +89,9 @@ class SimulatedDriver:
             raise StepError(f"{type(error).__name__}: {error}") from error
 
     def _hear(self) -> None:
-        image, now_ns = self.place.image, time.monotonic_ns()
-        due = self.outputs.due(image.read(), image.output_age_ns(), now_ns)
-        self.status.outputs = f"from {due.source.value}" if due.source is not Source.NOBODY else due.source.value
+        now_ns = time.monotonic_ns()
+        due = self.place.due(self.outputs, now_ns)
+        self.status.outputs = due.source.value
         for p in self.settings.outputs:
             if p.name in due.values:
                 value = due.values[p.name]

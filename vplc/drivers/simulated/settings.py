@@ -11,7 +11,7 @@ Files are relative to the driver's settings.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from vplc.drivers import rows
@@ -64,7 +64,7 @@ def parse(reader: Reader, settings: dict[str, Any], inputs: Types, outputs: Type
         python=python,
         period_s=rows.milliseconds(reader, settings, "period_ms", 10, 1, 60_000),
         # There is no device: the model always gets the outputs.
-        writing=rows.Writing(True, 0, rows.writing(reader, settings).host_timeout_ns),
+        writing=replace(rows.writing(reader, settings), granted=True, refresh_ns=0),
         inputs=tuple(_point(reader, r) for r in rows.rows(reader, settings, "inputs", inputs)),
         outputs=tuple(_point(reader, r) for r in out_rows),
         safe={r.name: r.safe for r in out_rows},
