@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from vplc.compiler.lexer import RESERVED
 from vplc.compiler.parser.types import VAR_KINDS
 from vplc.fmt.pieces import LITERALS, Piece
 from vplc.fmt.style import MODIFIERS, QUALIFIERS, TYPE_WORDS
@@ -19,6 +20,7 @@ _STATEMENTS = frozenset({"ID", "ADDR", "(", ".", ";", "IF", "CASE", "FOR", "WHIL
 }
 _LABELS = LITERALS | {"ID", "PREFIX", ".", "..", ",", "-", "+", "TRUE", "FALSE", "(", ")", "*", "#"}
 _POUS = frozenset({"FUNCTION", "FUNCTION_BLOCK", "FUNCTIONBLOCK", "PROGRAM", "CLASS", "INTERFACE"})
+_AFTER_NAME = frozenset({":=", "?=", "=", "(", ".", "[", "^", ";", ":"})
 _OPEN = frozenset("([")
 _CLOSE = frozenset(")]")
 
@@ -102,7 +104,7 @@ class _Shaper:
 
     def _reserved(self, token: Piece) -> bool:
         """A keyword, not a member or parameter that bears its name."""
-        return token.kind == token.upper and not token.member and self.ahead().kind not in (":=", "=>")
+        return token.kind in RESERVED and not token.member and self.ahead().kind not in (":=", "=>")
 
     def accept(self, *kinds: str) -> bool:
         if self.kind in kinds:
@@ -198,6 +200,8 @@ class _Shaper:
         self.take()
         self._modifiers()
         self.dotted()
+        if self.kind == "<":
+            self._type_parameters()
         while self.is_word("EXTENDS", "IMPLEMENTS"):
             self.take(upper=True)
             self.dotted()
@@ -209,6 +213,14 @@ class _Shaper:
         self.body(level, prototype)
         if self.kind.startswith("END_"):
             self.close(level, "end")
+
+    def _type_parameters(self) -> None:
+        """`<T : ANY_NUM, U : ANY>`"""
+        self.take().glued = True
+        self.here.glued = True
+        while self.kind not in (">", "EOF"):
+            self.take()
+        self.take().glued = True
 
     def _modifiers(self) -> None:
         while self.is_word(*MODIFIERS) and self.ahead().kind in ("ID", "METHOD", "PROPERTY"):
@@ -520,12 +532,18 @@ class _Shaper:
         while self.kind in _STATEMENTS or (in_case and self.kind in _LABELS):
             if in_case and self.at_label():
                 return
-            if self.is_word("TEARDOWN", "SETUP", "TEST") and self.ahead().kind != ":=":
+            if self.begins_test():
                 return
             here = self.at
             self.statement(level)
             if self.at == here:
                 return
+
+    def begins_test(self) -> bool:
+        """A word of test files, not a name."""
+        if self.is_word("TEST"):
+            return self.ahead().kind in ("STR", "WSTR")
+        return self.is_word("SETUP", "TEARDOWN") and self.ahead().kind not in _AFTER_NAME
 
     def at_label(self) -> bool:
         at = self.at

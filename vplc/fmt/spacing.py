@@ -13,13 +13,13 @@ _HAZARDS = frozenset({"(*", "//", "/*", "*)", "*/", "**", ":=", "<>", "<=", ">="
 
 
 def mark_roles(words: list[Piece]) -> None:
-    """Tells signs of numbers (`-x`), which stand close to what follows, from operators with a value on their left."""
+    """Tells signs (`-x`, `&x`), which stand close to what follows, from operators with a value on their left."""
     previous: Piece | None = None
     for piece in words:
         if piece.kind in TRIVIA:
             continue
         valued = previous is not None and previous.is_operand
-        piece.unary = piece.kind in ("+", "-") and not valued
+        piece.unary = piece.kind in ("+", "-", "&") and not valued
         piece.binary = valued and not piece.member and (piece.kind in _ARITHMETIC or piece.kind in _WORD_OPERATORS)
         previous = piece
 

@@ -38,6 +38,7 @@ _ENDS = frozenset({"END_FUNCTION", "END_FUNCTION_BLOCK", "END_FUNCTIONBLOCK", "E
 }
 _MODIFIERS = frozenset({"PUBLIC", "PRIVATE", "PROTECTED", "INTERNAL", "FINAL", "ABSTRACT", "OVERRIDE"})
 _QUALIFIERS = frozenset({"CONSTANT", "RETAIN", "NON_RETAIN", "PERSISTENT"}) | _MODIFIERS
+_AFTER_NAME = frozenset({":=", "=>", "?=", "=", "(", ".", "[", "^", ";", ":", ",", ")"})
 _ASSIGNS = frozenset({":=", "=>", "?="})
 
 
@@ -222,7 +223,7 @@ class _Walker:
             self.enter_test(self.tests)
             self.tests += 1
             return at + 2
-        if upper in ("SETUP", "TEARDOWN") and self.mode == "code" and follow not in (*_ASSIGNS, ".", "(", "["):
+        if upper in ("SETUP", "TEARDOWN") and self.mode == "code" and follow not in _AFTER_NAME:
             self.leave(token.start)
             self.open(upper, upper, token.start, token)
             self.enter_test(0)
@@ -281,6 +282,10 @@ class _Walker:
         kind = "FUNCTION_BLOCK" if opener.kind == "FUNCTIONBLOCK" else opener.kind
         self.open(kind, name.text, opener.start, name)
         self.place = Place(symbol, None, self.scope())
+        if self.kind(at + 1) == "<":
+            while self.kind(at + 1) not in (">", ";", "EOF") and not self.kind(at + 1).startswith(("VAR", "END_")):
+                at += 1
+            at += self.kind(at + 1) == ">"
         return self.heading(at + 1)
 
     def heading(self, at: int) -> int:

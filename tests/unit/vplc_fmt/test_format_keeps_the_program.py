@@ -1,5 +1,6 @@
 """Whatever the text: formatting changes white space and the case of keywords, and a second time nothing."""
 
+import ast
 import dataclasses
 from pathlib import Path
 
@@ -17,6 +18,14 @@ ROOT = Path(__file__).resolve().parents[3]
 FILES = sorted(p for folder in ("tests", "vplc", "manifests", "workloads") for p in (ROOT / folder).rglob("*.st"))
 TEXTS = [p.read_text("utf-8").replace("@N@", "_X").replace("@T@", "INT") for p in FILES]
 USUAL = Style()
+INLINE = sorted(
+    {
+        node.value
+        for path in sorted((ROOT / "tests" / "unit" / "vplc").glob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and "END_" in node.value
+    }
+)
 LOOSE = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 
 
@@ -64,6 +73,19 @@ def test_every_program_of_the_repository_keeps_its_tokens_tree_and_comments(text
         is_kept(text, style)
 
 
+def test_the_programs_inside_the_compiler_s_tests_are_kept_or_refused_for_their_errors() -> None:
+    kept = 0
+    for text in INLINE:
+        try:
+            format_text(text)
+        except Refused as refused:
+            assert refused.diagnostics.errors, text
+        else:
+            is_kept(text)
+            kept += 1
+    assert kept > 50
+
+
 TRIVIA = st.sampled_from(
     [
         *["", "", "", "", " ", "\n", "\n\n\n", "\t", "\r\n", "{pragma}", "\n{attribute 'x'}\n"],
@@ -92,7 +114,9 @@ def test_comments_and_breaks_may_stand_anywhere(text: str, gaps: list[str], styl
 
 # -- programs out of nothing ---------------------------------------------------------------------------
 
-NAMES = st.sampled_from(["a", "b", "Level", "a_very_long_name_of_a_valve", "dt", "r", "s", "get", "x1", "on", "At"])
+NAMES = st.sampled_from(
+    ["a", "b", "Level", "a_very_long_name_of_a_valve", "dt", "r", "s", "get", "x1", "on", "At", "id", "test", "Setup"]
+)
 LITERALS = st.sampled_from(
     [
         "0",
@@ -201,6 +225,19 @@ def test_any_text_is_formatted_or_refused(text: str) -> None:
         assert refused.diagnostics.errors
     else:
         assert content(out) == content(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "FUNCTION f<T : ANY_NUM, U : ANY> : T\nEND_FUNCTION\n",
+        "PROGRAM p\n    r := &id;\n    TEST('a');\n    SETUP(CLK := TRUE);\nEND_PROGRAM\n",
+        "PROGRAM p\nVAR_ACCESS\n    level : pump.level : REAL READ_ONLY;\nEND_VAR\nEND_PROGRAM\n",
+        "VAR_GLOBAL\n    bank : ARRAY[1..2] OF Valve[(number := 1), (2)];\nEND_VAR\n",
+    ],
+)
+def test_formatted_text_stays(text: str) -> None:
+    assert is_kept(text) == text
 
 
 def test_deep_nesting_is_refused_not_a_crash() -> None:
