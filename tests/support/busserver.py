@@ -19,11 +19,14 @@ from manifests.block import decode as decode_block
 from manifests.bus import PROTOCOL, read_message, write_message
 from manifests.messages import (
     Ack,
+    Answer,
+    Configure,
     Descriptor,
     Frame,
     FrameKind,
     Heartbeat,
     Hello,
+    Inquire,
     Publish,
     Refused,
     StreamMark,
@@ -40,6 +43,7 @@ class BusServer:
         self.frames: dict[tuple[str, str], list[Frame]] = {}
         self.heartbeats: list[Heartbeat] = []
         self.hellos: list[Hello] = []
+        self.answers: list[Answer] = []
         self.refuse: Callable[[Frame], Refused | None] = lambda frame: None
         self.drop_after: int | None = None  # cut the connection after that many published frames
         self.mute = False  # take frames, acknowledge nothing
@@ -65,6 +69,17 @@ class BusServer:
     def cut(self) -> None:
         for writer in tuple(self._writers):
             writer.transport.abort()
+
+    def say(self, message: Configure | Inquire) -> None:
+        """To every workload that is connected."""
+        for writer in tuple(self._writers):
+            write_message(writer, message)
+
+    async def ask(self, inquiry: Inquire, timeout_s: float = 20.0) -> list[Answer]:
+        """All answers to an inquiry, up to the final one."""
+        self.say(inquiry)
+        await self.until(lambda: any(one.id == inquiry.id and one.final for one in self.answers), timeout_s)
+        return [one for one in self.answers if one.id == inquiry.id]
 
     def forget(self, keep: int = 0) -> None:
         """The disk was replaced: only the first `keep` frames of each line are left."""
@@ -134,6 +149,8 @@ class BusServer:
         while (message := await read_message(reader, Upward)) is not None:
             if isinstance(message, Heartbeat):
                 self.heartbeats.append(message)
+            elif isinstance(message, Answer):
+                self.answers.append(message)
             elif isinstance(message, Publish):
                 answer = self._unannounced(hello, message.frame) or self._take(message.frame)
                 if self.drop_after is not None:
