@@ -1,5 +1,7 @@
 """The language server as an editor meets it: a process, its standard streams, and the protocol."""
 
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -7,7 +9,7 @@ import pytest
 import pytest_asyncio
 from lsprotocol import types as lsp
 
-from tests.support.editor import Editor, place
+from tests.support.editor import ROOT, Editor, place
 
 PUMP = """(* Runs while the level
    is high. *)
@@ -444,3 +446,43 @@ async def test_a_file_that_vanishes_is_no_longer_part_of_the_project(editor: Edi
     editor.client.workspace_did_change_watched_files(lsp.DidChangeWatchedFilesParams([change]))
     found = await editor.until("main.st", ["E031", "E031"])
     assert 'unknown type "Pump"' in found[0].message
+
+
+def test_without_its_library_the_server_says_what_to_install() -> None:
+    code = "import sys; sys.modules['pygls'] = None; from vplc.cli import main; sys.exit(main(['lsp']))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "vplc: the language server needs pygls: pip install 'sluice[vplc-lsp]'\n"
+
+
+async def test_a_text_that_is_no_file_is_a_project_of_its_own(editor: Editor) -> None:
+    uri = "untitled:new.st"
+    document = lsp.TextDocumentItem(uri, "iecst", 1, "PROGRAM p\nVAR a : INT; END_VAR\n    a := b;\nEND_PROGRAM\n")
+    editor.client.text_document_did_open(lsp.DidOpenTextDocumentParams(document))
+    (found,) = await editor.until("untitled:new.st", ["E030"])
+    assert found.range.start == lsp.Position(2, 9)
+
+
+async def test_generic_functions_and_blocks_in_a_namespace_are_known(editor: Editor) -> None:
+    text = """NAMESPACE Tools
+FUNCTION Twice<T : ANY_NUM> : T
+VAR_INPUT
+    x : T;
+END_VAR
+    Twice := x + x;
+END_FUNCTION
+END_NAMESPACE
+PROGRAM Other
+VAR
+    n : INT;
+END_VAR
+    n := Tools.Twice(x := n);
+END_PROGRAM
+"""
+    editor.open("tools.st", text)
+    found = await editor.client.text_document_definition_async(
+        lsp.DefinitionParams(editor.doc("tools.st"), place(text, "Tools.Twice", 7))
+    )
+    assert isinstance(found, lsp.Location)
+    assert found.range.start == place(text, "Twice<")
+    assert await renamed(editor, "tools.st", place(text, "Twice<"), "Double") == {"tools.st": 3}
