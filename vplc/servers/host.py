@@ -4,21 +4,19 @@ inputs are worth. Read from the run folder a few times a second; nothing here as
 
 from __future__ import annotations
 
+import ctypes
 import json
 import mmap
 import os
-import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from vplc.scan import status
-from vplc.scan.errors import NotRunning
+from vplc.scan.build import LIBRARY, find
+from vplc.scan.errors import NotRunning, ScanError
+from vplc.scan.image import _MAGIC as MAGIC
 from vplc.scan.image import Quality
-
-_IMAGE_HEAD = 24  # of struct image in native/image.h: magic, size, drivers, spare
-_DRIVER = 72  # of struct driver_image: two triple buffers of 32 bytes, then where the effective qualities are
-_EFFECTIVE = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,56 +54,64 @@ def look(folder: Path) -> Host:
 
 
 class Qualities:
-    """What each input channel is worth, as the host judged it at the last scan. Only reads the image."""
+    """What each input channel is worth, as the host judged it at the last scan.
+
+    Asks the image through the host's own library (native/image.h), which knows how the image lies in memory. The
+    mapping is private: whatever went wrong here, nothing could reach the host.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._map: mmap.mmap | None = None
+        self._address = 0
         self._inode = -1
-        self._places: dict[tuple[str, str], int] = {}
+        self._channels: list[tuple[tuple[str, str], int, int]] = []
+        self._effective: Callable[[int, int, int], int] | None = None
 
     def read(self) -> Mapping[tuple[str, str], Quality]:
         """By driver and channel name; empty without an image."""
-        memory = self._attach()
-        if memory is None:
+        if not self._attach() or self._effective is None:
             return {}
-        out = {}
-        for key, at in self._places.items():
-            number = struct.unpack_from("<I", memory, at)[0]
-            out[key] = Quality(number) if number in Quality._value2member_map_ else Quality.BAD
-        return out
+        return {key: _quality(self._effective(self._address, d, c)) for key, d, c in self._channels}
 
     def close(self) -> None:
-        if self._map is not None:
-            self._map.close()
-            self._map = None
+        self._map = None  # unmapped when the last address into it is gone
+        self._inode = -1
 
-    def _attach(self) -> mmap.mmap | None:
+    def _attach(self) -> bool:
         path = self._folder / "image"
         try:
             inode = path.stat().st_ino
             if self._map is not None and inode == self._inode:
-                return self._map
+                return True
             self.close()
+            if self._effective is None:
+                self._effective = _native()
             drivers = json.loads((self._folder / "image.json").read_bytes())["drivers"]
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             try:
-                memory = mmap.mmap(fd, 0, prot=mmap.PROT_READ)
+                memory = mmap.mmap(fd, 0, access=mmap.ACCESS_COPY)
             finally:
                 os.close(fd)
-        except (OSError, ValueError, KeyError):
-            return None
-        if memory[:8] != b"VPLCIMG1":
-            memory.close()
-            return None
-        self._places = {}
-        for i, driver in enumerate(drivers):
-            (begin,) = struct.unpack_from("<Q", memory, _IMAGE_HEAD + i * _DRIVER + _EFFECTIVE)
-            for j, channel in enumerate(driver["inputs"]):
-                if begin + 4 * (j + 1) <= len(memory):
-                    self._places[driver["name"], channel["name"]] = begin + 4 * j
+        except (OSError, ValueError, KeyError, ScanError):
+            return False
+        if memory[:8] != MAGIC:
+            return False
+        rows = ((d["name"], c["name"], i, j) for i, d in enumerate(drivers) for j, c in enumerate(d["inputs"]))
+        self._channels = [((driver, channel), i, j) for driver, channel, i, j in rows]
+        self._address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
         self._map, self._inode = memory, inode
-        return memory
+        return True
+
+
+def _quality(number: int) -> Quality:
+    return Quality(number) if number in Quality._value2member_map_ else Quality.BAD
+
+
+def _native() -> Callable[[int, int, int], int]:
+    function = ctypes.CDLL(str(find(LIBRARY))).image_effective
+    function.restype, function.argtypes = ctypes.c_uint32, [ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint32]
+    return function
 
 
 class ScanClock:

@@ -31,7 +31,14 @@ class Programs:
         """Reads what `choose` wants of the program that answers. Raises NotRunning; what `choose` raises passes."""
         known = self._loaded[1] if self._loaded else await self.current()
         for _ in range(_TRIES):
-            spans = choose(known)
+            try:
+                spans = choose(known)
+            except Exception:
+                now = await self.current()
+                if now is known:
+                    raise
+                known = now  # it was no mistake in the program that runs now, or another one
+                continue
             readings = await self._memory.read(spans)
             programs = {r.program for r in readings.values()}
             if self._loaded is not None and programs <= {self._loaded[0]} and known is self._loaded[1]:

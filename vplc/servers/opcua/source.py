@@ -83,11 +83,14 @@ class Source:
         return self.host.reason or self._trouble
 
     async def refresh(self, paths: Iterable[str], max_age_ns: int | None = None) -> None:
-        """Fetches what is older than that (default: the sampling interval). Never raises: the samples say it."""
+        """Fetches the values again if one is older than that (default: the sampling interval): all of them, so that
+        they are of one scan. Never raises: the samples say it."""
         self._look()
         now = time.monotonic_ns()
         limit = now - (self._sampling_ns if max_age_ns is None else max_age_ns)
-        wanted = [p for p in paths if p not in self._samples or self._samples[p].reading.at_ns < limit]
+        wanted = list(paths)
+        if all(p in self._samples and self._samples[p].reading.at_ns >= limit for p in wanted):
+            wanted = []
         if not self.host.running:
             return
         if not wanted and self._shapes is not None:

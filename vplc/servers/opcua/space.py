@@ -31,7 +31,7 @@ from asyncua.ua.status_codes import StatusCodes
 from vplc.scan.errors import NotRunning, Refused
 from vplc.scan.values import Json
 from vplc.servers.configuration import Grants
-from vplc.servers.model import Enumeration
+from vplc.servers.model import Enumeration, Subrange
 from vplc.servers.opcua.companion import standard
 from vplc.servers.opcua.node import name_targets
 from vplc.servers.opcua.source import Source
@@ -298,6 +298,10 @@ class ProgramServer(InternalServer):
             known = {v for _, v in definition.values}
             if any(v not in known for v in (value if isinstance(value, list) else [value])):
                 why = f"{value} is no value of {definition.name}"
+        if isinstance(definition, Subrange):
+            rows = value if isinstance(value, list) else [value]
+            if any(isinstance(v, int) and not definition.low <= v <= definition.high for v in rows):
+                why = f"{value} is not from {definition.low} to {definition.high}"
         if why:
             raise _NotWrittenError(S.BadOutOfRange, why)
         return item.path, value
