@@ -145,7 +145,7 @@ class Executor:
     def _write_context(self, instance: Wanted, folder: Path, core: int | None) -> None:
         facts, release = instance.facts, instance.release
         of_control = release.workload_class is WorkloadClass.CONTROL
-        folders = self._runtime.folders(instance, folder) if of_control else None
+        folders = self._runtime.folders(instance, folder) if of_control or release.keeps else None
         hosts = dict(self._hosts)
         if self._runtime.platform == "process":
             hosts = dict.fromkeys(self.neighbours, "127.0.0.1") | hosts
@@ -164,7 +164,7 @@ class Executor:
             writes=release.writes,
             control=release.control,
             core=core,
-            shared=folders.shared if folders else "",
+            shared=folders.shared if folders and of_control else "",
             kept=folders.kept if folders else "",
         )
         with disk_errors("cannot make the run folder", folder):

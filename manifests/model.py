@@ -201,7 +201,10 @@ class WriteGrant(Document, frozen=True):
 
 
 class WorkloadSpec(Document, frozen=True):
-    """``control`` stands for class control and for no other (``manifests.load`` checks it)."""
+    """``control`` stands for class control and for no other (``manifests.load`` checks it).
+
+    ``keeps``: its instances get a folder on disk that outlives restarts and releases; class control always does.
+    """
 
     version: Version
     workload_class: WorkloadClass = msgspec.field(name="class")
@@ -215,6 +218,7 @@ class WorkloadSpec(Document, frozen=True):
     streams: tuple[DataStream, ...] = ()
     control: Control | None = None
     writes: tuple[WriteGrant, ...] = ()
+    keeps: bool = False
 
 
 class Workload(Document, frozen=True, tag_field="kind", tag="Workload"):
@@ -348,6 +352,7 @@ class WorkloadRelease(Signed, frozen=True):
     streams: tuple[DataStream, ...] = ()
     control: Control | None = None
     writes: tuple[WriteGrant, ...] = ()
+    keeps: bool = False
     format: Literal["sluice.release/1"] = "sluice.release/1"
 
 
@@ -404,9 +409,9 @@ class RunContext(Signed, frozen=True):
     process runtime: every neighbour is a loopback address). Beside it lies ``bus.sock`` (``manifests.bus``).
 
     A change of live parameters rewrites the file while the instance runs (``revision``). ``writes`` are the signed
-    grants of the release. Of class control only: ``control`` as signed; ``core``, the processor it was given;
-    ``shared``, a folder in memory, writable, empty at each start; ``kept``, a writable folder on disk that outlives the
-    instance's releases.
+    grants of the release. ``kept``: a writable folder on disk that outlives the instance's releases, of class control
+    and of releases that say ``keeps``. Of class control only: ``control`` as signed; ``core``, the processor it was
+    given; ``shared``, a folder in memory, writable, empty at each start.
     """
 
     enterprise: str

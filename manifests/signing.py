@@ -99,7 +99,7 @@ _ROLES = ("root", "timestamp", "snapshot", "targets")
 
 
 # Fields younger than the first signed releases: left out when empty, so that those keep their bytes.
-_LATER = ("control", "writes")
+_LATER = ("control", "writes", "keeps")
 
 
 def release_bytes(release: WorkloadRelease) -> bytes:

@@ -136,7 +136,7 @@ def wanted(facts: SiteFacts, placed: PlacedInstance, platform: str) -> Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Folders:
-    """Of an instance of class control, as it sees them: ``shared`` in memory, ``kept`` on disk. Empty: it has none."""
+    """As an instance sees them: ``shared`` in memory (class control), ``kept`` on disk. Empty: it has none."""
 
     shared: str = ""
     kept: str = ""
@@ -168,7 +168,7 @@ class Runtime(Protocol):
         ...
 
     def folders(self, instance: Wanted, run_folder: Path) -> Folders:
-        """Where an instance of class control will find its folders; makes nothing."""
+        """Where an instance of class control, or one whose release keeps, will find its folders; makes nothing."""
         ...
 
     def start(self, instance: Wanted, run_folder: Path) -> str:

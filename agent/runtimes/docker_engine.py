@@ -242,11 +242,6 @@ class DockerRuntime:
 
     def _control_config(self, instance: Wanted, rt_share_us: int) -> dict[str, Any]:
         """What the host configuration of class control has beyond the others'."""
-        kept = self._kept / instance.name
-        with disk_errors("cannot make its folder", kept):
-            self._kept.mkdir(mode=0o700, parents=True, exist_ok=True)
-            kept.mkdir(exist_ok=True)
-            kept.chmod(0o1777)  # several users inside; nobody outside comes through the folder above
         config: dict[str, Any] = {"cap_add": list(CONTROL_CAPABILITIES)}
         if instance.core is not None:
             # Drivers and servers share the processors that no scan is kept for: they must not wait for one.
@@ -255,6 +250,14 @@ class DockerRuntime:
         if rt_share_us:
             config |= {"cpu_rt_period": RT_PERIOD_US, "cpu_rt_runtime": rt_share_us}
         return config
+
+    def _kept_mount(self, instance: Wanted) -> Any:
+        kept = self._kept / instance.name
+        with disk_errors("cannot make its folder", kept):
+            self._kept.mkdir(mode=0o700, parents=True, exist_ok=True)
+            kept.mkdir(exist_ok=True)
+            kept.chmod(0o1777)  # several users inside; nobody outside comes through the folder above
+        return Mount(KEPT_FOLDER, str(kept.absolute()), type="bind")
 
     def _create(self, api: Any, instance: Wanted, run_folder: Path, rt_share_us: int) -> None:
         image = self._image(instance.artifact)
@@ -270,7 +273,8 @@ class DockerRuntime:
         if of_control:
             extra = self._control_config(instance, rt_share_us)
             tmpfs[SHARED_FOLDER] = f"rw,exec,nosuid,nodev,mode=1777,size={resources.scratch_mb}m"
-            mounts.append(Mount(KEPT_FOLDER, str((self._kept / instance.name).absolute()), type="bind"))
+        if of_control or instance.release.keeps:
+            mounts.append(self._kept_mount(instance))
         host = api.create_host_config(
             read_only=True,
             cap_drop=["ALL"],

@@ -131,7 +131,10 @@ class ProcessRuntime:
             shutil.rmtree(shared, ignore_errors=True)
             with disk_errors("cannot make its folders", Path(shared)):
                 Path(shared).mkdir(mode=0o700, parents=True)
-                Path(folders.kept).mkdir(mode=0o700, parents=True, exist_ok=True)
+        if shared or instance.release.keeps:
+            kept = Path(self.folders(instance, run_folder).kept)
+            with disk_errors("cannot make its folder", kept):
+                kept.mkdir(mode=0o700, parents=True, exist_ok=True)
         unpacked = self._unpacked(instance.root)
         command = expand(instance, unpacked, run_folder, scratch)
         record = Record(
