@@ -127,6 +127,7 @@ def _build(workload: Workload, out: Path, only: set[str], packages: Path) -> Wor
         streams=spec.streams,
         control=spec.control,
         writes=spec.writes,
+        keeps=spec.keeps,
     )
 
 
