@@ -1,7 +1,8 @@
 """The scan host's punctuality beside cyclictest, its memory, and what an online change takes from a scan.
 
-Host and cyclictest run at the same time with the same priority, each pinned to its own core, and change cores at half
-time, so that neither has the better core. On a machine with one core they share it.
+Host and cyclictest run at the same time, on the same core, with the same priority, in slices that take turns between
+the cores: what the machine's owner or a neighbour does to one, it does to the other. On cores of their own a single
+stall of 150 ms on one of them decided the 99th percentile of a run of 10 ms scans, for or against the host.
 """
 
 from __future__ import annotations
@@ -10,77 +11,41 @@ import contextlib
 import json
 import os
 import random
-import re
 import shutil
-import signal
 import subprocess
 import sys
+import tarfile
 import tempfile
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from tests.bench.figure import Figure, pss_mb
+from tests.bench.scan_hosts import (
+    CHANNELS,
+    PACKAGES,
+    PRIORITY,
+    Peer,
+    build_program,
+    compile_1000,
+    cyclictest,
+    host,
+    load,
+    running,
+    total,
+)
 from vplc.scan import build, change, status
-from vplc.scan.errors import NotRunning
 
 PREFIXES = ("scan_", "online_change_")
-HALF_S = 15
-PRIORITY = 80
-WORST_US = 100_000  # cyclictest's histogram; later wake-ups are counted apart
-PACKAGES = {"cyclictest": "rt-tests", "stress-ng": "stress-ng"}
-
-# 1,000 variables: 700 rungs' worth of bits, 200 numbers, 100 timers' worth of state in ordinary use.
-PROGRAM = """PROGRAM Main
-VAR
-  {bits} : BOOL;
-  {numbers} : DINT;
-  start AT %IX0.0 : BOOL;
-  lamp AT %QX0.0 : BOOL;
-END_VAR
-{body}
-lamp := b699;
-END_PROGRAM
-CONFIGURATION C
-RESOURCE R ON PLC
-TASK Cycle (INTERVAL := T#{period}ms, PRIORITY := 1);
-PROGRAM P WITH Cycle : Main;
-END_RESOURCE
-END_CONFIGURATION
-"""
-
-
-@dataclass(frozen=True)
-class Peer:
-    """cyclictest's wake-up latencies: counts per us, and how many were late by at least a period."""
-
-    counts: dict[int, int]
-    beyond: int
-
-    def quantile_us(self, q: float) -> float:
-        total = sum(self.counts.values()) + self.beyond
-        seen = 0
-        for us, n in sorted(self.counts.items()):
-            seen += n
-            if seen >= q * total:
-                return us
-        return WORST_US
-
-    def late_share(self, period_us: int) -> float:
-        total = sum(self.counts.values()) + self.beyond
-        return (sum(n for us, n in self.counts.items() if us >= period_us) + self.beyond) / max(total, 1)
-
-    def skipped_share(self, period_us: int) -> float:
-        """Periods that passed during late wake-ups; it skips them too, so they are no samples."""
-        lost = sum(n * (us // period_us) for us, n in self.counts.items()) + self.beyond * (WORST_US // period_us)
-        return lost / max(sum(self.counts.values()) + self.beyond + lost, 1)
+SLICES = 6
+SLICE_S = 5
 
 
 def figures() -> Iterator[Figure]:
     build.build()
     yield from _changes()
     yield from _punctuality()
+    yield from _container()
 
 
 def _changes() -> Iterator[Figure]:
@@ -105,7 +70,7 @@ def _change_times(folder: Path, count: int, changes: int) -> list[float]:
     libraries = [_large(folder, "one", names), _large(folder, "two", shuffled)]
     out = []
     core = sorted(os.sched_getaffinity(0))[-1]
-    with _host(folder, {"library": str(libraries[0]), "core": core}) as (run, _, _):
+    with host(folder, {"library": str(libraries[0]), "core": core}) as (run, _, _):
         for i in range(changes):
             configuration = folder / "scan.json"
             configuration.write_text(json.dumps({"library": str(libraries[1 - i % 2]), "core": core}))
@@ -125,7 +90,7 @@ def _large(folder: Path, name: str, variables: list[str]) -> Path:
     sums = "\n".join(f"v{i} := v{i + 1} + 1;" for i in range(1000))
     source = folder / f"{name}.st"
     source.write_text(f"PROGRAM Main\nVAR\n{declared}\nEND_VAR\n{sums}\nEND_PROGRAM\n")
-    return _build(source)
+    return build_program(source)
 
 
 def _punctuality() -> Iterator[Figure]:
@@ -137,50 +102,29 @@ def _punctuality() -> Iterator[Figure]:
         subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     with tempfile.TemporaryDirectory(prefix="scan-bench-") as folder:
         for period_ms in (1, 10):
-            library = _compile(Path(folder), period_ms)
-            for load in ("idle", "stress"):
-                yield from _beside(Path(folder), library, period_ms, load)
+            library = compile_1000(Path(folder), period_ms)
+            for kind in ("idle", "stress"):
+                yield from _beside(Path(folder), library, period_ms, kind)
 
 
-def _compile(folder: Path, period_ms: int) -> Path:
-    rungs = [f"b{i} := (b{i - 1} AND NOT b{i * 7 % 700}) OR (start XOR b{i * 3 % 700});" for i in range(1, 700)]
-    sums = [f"d{i} := d{(i + 1) % 300} + d{(i * 5) % 300} + 1;" for i in range(300)]
-    text = PROGRAM.format(
-        bits=", ".join(f"b{i}" for i in range(700)),
-        numbers=", ".join(f"d{i}" for i in range(300)),
-        body="\n".join(rungs + sums),
-        period=period_ms,
-    )
-    source = folder / f"bench{period_ms}.st"
-    source.write_text(text)
-    return _build(source)
-
-
-def _build(source: Path) -> Path:
-    library = source.with_suffix(".so")
-    command = [sys.executable, "-m", "vplc", "build", str(source), "-o", str(library)]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return library
-
-
-def _beside(folder: Path, library: Path, period_ms: int, load: str) -> Iterator[Figure]:
-    """One period under one load: two halves with changed cores, summed up."""
+def _beside(folder: Path, library: Path, period_ms: int, kind: str) -> Iterator[Figure]:
+    """One period under one load, all slices summed up."""
     cores = sorted(os.sched_getaffinity(0))
     ours: list[status.TaskStatus] = []
     counts: dict[int, int] = {}
     beyond = 0
     memory = 0.0
-    with _load(load, 2 * HALF_S + 10):
-        for mine, other in ((cores[-1], cores[0]), (cores[0], cores[-1])):
-            task, peer, memory = _half(folder, library, period_ms, mine, other)
+    with load(kind, SLICES * (SLICE_S + 5)):
+        for i in range(SLICES):
+            task, peer, memory = _slice(folder, library, period_ms, cores[i % len(cores)])
             ours.append(task)
             beyond += peer.beyond
             for us, n in peer.counts.items():
                 counts[us] = counts.get(us, 0) + n
     peer = Peer(counts, beyond)
-    latency = _sum([t.latency for t in ours])
-    execution = _sum([t.execution for t in ours])
-    name = f"{period_ms}ms_{load}"
+    latency = total([t.latency for t in ours])
+    execution = total([t.execution for t in ours])
+    name = f"{period_ms}ms_{kind}"
     for q, text in ((0.5, "p50"), (0.99, "p99")):
         value = (latency.quantile_ns(q) or 0) / 1000
         beside = peer.quantile_us(q) + 0.5  # it cuts to whole us
@@ -195,7 +139,7 @@ def _beside(folder: Path, library: Path, period_ms: int, load: str) -> Iterator[
     yield from _lateness(ours, latency, peer, period_ms, name)
     yield Figure(key=f"scan_execution_p50_{name}", value=(execution.quantile_ns(0.5) or 0) / 1000, unit="us")
     yield Figure(key=f"scan_execution_p99_{name}", value=(execution.quantile_ns(0.99) or 0) / 1000, unit="us")
-    if (period_ms, load) == (10, "idle"):
+    if (period_ms, kind) == (10, "idle"):
         yield Figure(key="scan_host_pss_1000_variables", value=memory, unit="MiB", goal="< 8", ratio=memory / 8)
 
 
@@ -228,84 +172,130 @@ def _lateness(
     )
 
 
-def _sum(parts: list[status.Histogram]) -> status.Histogram:
-    columns = zip(*(p.counts for p in parts), strict=True)
-    return status.Histogram(tuple(map(sum, columns)), max(p.highest_ns for p in parts))
-
-
-def _half(folder: Path, library: Path, period_ms: int, mine: int, other: int) -> tuple[status.TaskStatus, Peer, float]:
-    channels = {
-        "inputs": [{"name": "start", "address": "%IX0.0"}],
-        "outputs": [{"name": "lamp", "address": "%QX0.0"}],
-    }
-    row = {"library": str(library), "core": mine, "priority": PRIORITY, "drivers": {"io": channels}}
-    with _host(folder, row) as (run, pid, before):
-        peer = _cyclictest(folder, period_ms, other)
+def _slice(folder: Path, library: Path, period_ms: int, core: int) -> tuple[status.TaskStatus, Peer, float]:
+    row = {"library": str(library), "core": core, "priority": PRIORITY, "drivers": {"io": CHANNELS}}
+    with host(folder, row) as (run, pid, before):
+        peer = cyclictest(folder, period_ms, core, SLICE_S)
         after = status.read(run)
         memory = pss_mb(pid) * 1e6 / 2**20
+    return _since(before, after), peer, memory
+
+
+def _since(before: status.Status, after: status.Status) -> status.TaskStatus:
     first, last = before.tasks[0], after.tasks[0]
-    task = replace(
+    return replace(
         last,
         latency=last.latency - first.latency,
         execution=last.execution - first.execution,
         missed=last.missed - first.missed,
         overruns=last.overruns - first.overruns,
     )
-    return task, peer, memory
+
+
+def _container() -> Iterator[Figure]:
+    """The same host in a container and outside, at the same time on the same core."""
+    if (
+        shutil.which("docker") is None
+        or subprocess.run(["docker", "info"], capture_output=True, check=False).returncode
+    ):
+        print("scan_container_*: no container engine answers here", file=sys.stderr)
+        return
+    cores = sorted(os.sched_getaffinity(0))
+    inside: list[status.TaskStatus] = []
+    outside: list[status.TaskStatus] = []
+    with tempfile.TemporaryDirectory(prefix="scan-bench-") as made, _real_time_share():
+        folder = Path(made)
+        library = compile_1000(folder, 10)
+        image = _image(folder, library)
+        try:
+            for i in range(SLICES):
+                core = cores[i % len(cores)]
+                row = {"library": str(library), "core": core, "priority": PRIORITY, "drivers": {"io": CHANNELS}}
+                with host(folder, row) as (run, _, before), _contained(folder, image, row) as (other, other_before):
+                    subprocess.run(["sleep", str(SLICE_S)], check=True)
+                    outside.append(_since(before, status.read(run)))
+                    inside.append(_since(other_before, status.read(other)))
+        finally:
+            subprocess.run(["docker", "rmi", "-f", image], capture_output=True, check=False)
+    for key, measure in (
+        ("execution_p50", lambda rows: _quantile([t.execution for t in rows], 0.5)),
+        ("execution_p99", lambda rows: _quantile([t.execution for t in rows], 0.99)),
+        ("execution_jitter", _jitter),
+        ("latency_p99", lambda rows: _quantile([t.latency for t in rows], 0.99)),
+    ):
+        ours, theirs = measure(inside), measure(outside)
+        yield Figure(
+            key=f"scan_container_{key}",
+            value=ours / 1000,
+            unit="us",
+            goal="<= 1.2 times the host outside",
+            compared_to=f"the host outside {theirs / 1000:.1f} us",
+            ratio=ours / max(theirs, 1),
+        )
+
+
+def _quantile(parts: list[status.Histogram], q: float) -> int:
+    return total(parts).quantile_ns(q) or 0
+
+
+def _jitter(rows: list[status.TaskStatus]) -> int:
+    """How far the 99th percentile of the execution time lies above its median, ns."""
+    parts = [t.execution for t in rows]
+    return _quantile(parts, 0.99) - _quantile(parts, 0.5)
 
 
 @contextlib.contextmanager
-def _host(folder: Path, row: dict[str, object]) -> Iterator[tuple[Path, int, status.Status]]:
-    """A running host: its run folder, its process and its status after the first scans."""
-    configuration = folder / "scan.json"
+def _real_time_share() -> Iterator[None]:
+    """Kernels with RT_GROUP_SCHED under cgroup v1 give containers no FIFO time unless their parent has some."""
+    share = Path("/sys/fs/cgroup/cpu/docker/cpu.rt_runtime_us")
+    before = share.read_text() if share.exists() else None
+    if before is not None and int(before) < 800_000:
+        share.write_text("900000")
+    try:
+        yield
+    finally:
+        if before is not None:
+            with contextlib.suppress(OSError):  # another container has taken of it meanwhile
+                share.write_text(before)
+
+
+def _image(folder: Path, library: Path) -> str:
+    """An image of the host, the program and the libraries they need, nothing else."""
+    binary = build.find(build.HOST)
+    listed = subprocess.run(["ldd", str(binary), str(library)], capture_output=True, text=True, check=True).stdout
+    needed = {
+        word for line in listed.splitlines() for word in line.split() if word.startswith("/") and not word.endswith(":")
+    }
+    path = folder / "image.tar"
+    with tarfile.open(path, "w") as tar:
+        for name in sorted(needed):
+            tar.add(os.path.realpath(name), arcname=name)
+        tar.add(binary, arcname="/host")
+        tar.add(library, arcname=str(library))
+    done = subprocess.run(["docker", "import", str(path)], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+@contextlib.contextmanager
+def _contained(folder: Path, image: str, row: dict[str, object]) -> Iterator[tuple[Path, status.Status]]:
+    configuration = folder / "contained.json"
     configuration.write_text(json.dumps(row))
     run = Path(tempfile.mkdtemp(prefix="scan-bench-", dir="/dev/shm"))
-    command = [sys.executable, "-m", "vplc.scan", "run", str(configuration), "--folder", str(run)]
-    host = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    text = "from pathlib import Path; from vplc.scan import prepare; import sys; "
+    text += "prepare.take(Path(sys.argv[1]), prepare.prepare(Path(sys.argv[2])))"
+    subprocess.run([sys.executable, "-c", text, str(run), str(configuration)], check=True)
+    command = ["docker", "run", "--rm", "-i", "--network", "none", "--read-only", "--cap-drop", "ALL"]
+    command += ["--cap-add", "SYS_NICE", "--cap-add", "IPC_LOCK", "--security-opt", "no-new-privileges"]
+    if Path("/sys/fs/cgroup/cpu/docker/cpu.rt_runtime_us").exists():
+        command += ["--cpu-rt-runtime", "800000"]
+    command += ["-v", f"{run}:{run}", "--name", run.name, image, "/host", str(run / "plan"), str(run)]
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
     try:
-        before = _running(run, host)
+        before = running(run, process)
         for alarm in before.alarms:
-            print(f"scan host: {alarm}", file=sys.stderr)
-        yield run, host.pid, before
+            print(f"scan host in the container: {alarm}", file=sys.stderr)
+        yield run, before
     finally:
-        host.send_signal(signal.SIGTERM)
-        host.wait(10)
-        shutil.rmtree(run)
-
-
-def _running(run: Path, host: subprocess.Popen[bytes]) -> status.Status:
-    end = time.monotonic() + 10
-    while time.monotonic() < end and host.poll() is None:
-        with contextlib.suppress(NotRunning):
-            found = status.read(run)
-            if found.phase == "running" and found.tasks[0].scans > 20:
-                return found
-        time.sleep(0.05)
-    raise RuntimeError(f"the scan host did not start (exit code {host.poll()})")
-
-
-def _cyclictest(folder: Path, period_ms: int, core: int) -> Peer:
-    out = folder / "cyclictest.txt"
-    command = ["cyclictest", "-m", "-q", "-t", "1", "-a", str(core), "-p", str(PRIORITY), "-i", str(period_ms * 1000)]
-    subprocess.run(
-        [*command, "-D", str(HALF_S), "-h", str(WORST_US), f"--histfile={out}"], check=True, stdout=subprocess.DEVNULL
-    )
-    text = out.read_text()
-    counts = {int(us): int(n) for us, n in re.findall(r"^(\d+)\s+(\d+)\s*$", text, re.MULTILINE) if int(n)}
-    overflow = re.search(r"# Histogram Overflows:\s*(\d+)", text)
-    return Peer(counts, int(overflow.group(1)) if overflow else 0)
-
-
-@contextlib.contextmanager
-def _load(load: str, seconds: int) -> Iterator[None]:
-    """`stress` keeps all cores busy with computing, memory and system calls."""
-    if load == "idle":
-        yield
-        return
-    command = ["stress-ng", "--cpu", "0", "--timeout", f"{seconds}s", "--quiet"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
-    try:
-        yield
-    finally:
-        process.send_signal(signal.SIGINT)
+        subprocess.run(["docker", "kill", run.name], capture_output=True, check=False)
         process.wait(20)
+        shutil.rmtree(run)
