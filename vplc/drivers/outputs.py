@@ -49,6 +49,8 @@ class Outputs:
         epoch = max((v.epoch for v in values.values()), default=0)
         if epoch < self._epoch:
             return Due(Source.OTHERS, {}, {})
+        if epoch > self._epoch:
+            self._has.clear()  # another host led meanwhile, and its driver may have written to the device
         self._epoch = epoch
         if paired and self.overdue(age_ns) and not self._writing.insist:
             self._source = Source.OTHERS

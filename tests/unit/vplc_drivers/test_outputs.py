@@ -76,3 +76,11 @@ def test_outputs_of_an_epoch_that_is_over_are_never_written() -> None:
     assert made.due(image(1, 2, epoch=4), 0, 0).values == {"a": 1, "b": 2}
     assert made.due(image(5, 6, epoch=3), 0, 0).values == {}
     assert made.due(image(7, 8, epoch=5), 0, 0).values == {"a": 7, "b": 8}
+
+
+def test_after_another_host_led_everything_is_written_again() -> None:
+    made = outputs()
+    made.due(image(1, 2, epoch=1), 0, 0)
+    made.written({"a": 1, "b": 2}, 0)
+    assert made.due(image(1, 2, epoch=1), 0, 0).values == {}
+    assert made.due(image(1, 2, epoch=3), 0, 0).values == {"a": 1, "b": 2}
