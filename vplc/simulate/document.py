@@ -6,6 +6,7 @@ Called by `project`. Pure.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from vplc.scan.errors import Problem, Refused
 
 MAX_BYTES = 1 << 20
 Scalar = bool | int | float | str
+_EXPONENT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$")
 
 
 class Document:
@@ -122,6 +124,8 @@ class Table:
         value = self.scalar(key, required)
         if value is None:
             return default
+        if isinstance(value, str) and _EXPONENT.match(value):
+            return float(value)  # YAML 1.1 takes 1e9 for a text
         if isinstance(value, (bool, str)):
             self.add(key, f"must be a number, is {value!r}")
             return default

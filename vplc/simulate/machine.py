@@ -236,10 +236,16 @@ class Machine:
         made = plants.load(self.project.plant.python, folder, self.project.plant.where)
         names = [w.to.removeprefix(PLANT) for w in wires]
         self.python = PythonSide(made, names, bools, plant_ns / 1e9)
-        given = [w.source.removeprefix(PLANT) for w in self.project.inputs]
+        # What it gives is seen on another object, so that the first step of this one is its first.
+        other = plants.load(self.project.plant.python, folder, self.project.plant.where)
+        try:
+            said = other.step({n: False if b else 0.0 for n, b in zip(names, bools, strict=True)}, 0.0)
+        except Exception as error:  # somebody else's code: whatever it raises is their mistake, told as one
+            what = f"the plant's first step failed: {type(error).__name__}: {error}"
+            raise Refused([Problem(self.project.plant.where, what)]) from error
         recorded = [p.removeprefix(PLANT) for p in self.recorded() if p.startswith(PLANT)]
-        others = [n for n in dict.fromkeys(recorded) if n not in given and n not in names]
-        self.python.allot(list(dict.fromkeys(given)), [n for n in others if hasattr(made, n)])
+        attributes = [n for n in dict.fromkeys(recorded) if n not in said and n not in names and hasattr(made, n)]
+        self.python.allot([n for n in said if isinstance(said[n], (bool, int, float))], attributes)
 
     def recorded(self) -> list[str]:
         """Every variable that a check or a plot names, once."""
@@ -259,7 +265,7 @@ class Machine:
             slot = self.python.slot(name)
             if slot is None:
                 known = ", ".join((*self.python.inputs, *self.python.outputs))
-                self.problems.append(Problem(where, f"the plant has no {name}", f"wired are: {known}"))
+                self.problems.append(Problem(where, f"the plant has no {name}", f"it has: {known}"))
                 return None
             return Cell(True, 8 * slot, "f64")
         model = self.plant if plant else self.program
