@@ -805,3 +805,97 @@ def test_sizeof_takes_a_type_of_a_namespace() -> None:
         "NAMESPACE Shop TYPE Item : STRUCT a : INT; b : DINT; END_STRUCT END_TYPE END_NAMESPACE",
         "TEST 'size' ASSERT_EQ(SIZEOF(Shop.Item), 8); END_TEST",
     )
+
+
+@pytest.mark.parametrize("profile", ["iec", "codesys"])
+def test_a_variable_may_choose_the_part_of_a_word(profile: str) -> None:
+    run_both(
+        "",
+        """
+        TEST 'parts'
+        VAR w : LWORD := 16#1122_3344_5566_7788; b : BYTE := 2#101; i : INT; t : ARRAY [0..1] OF WORD; END_VAR
+        i := 7; ASSERT_EQ(w.%Bi, BYTE#16#11);
+        i := 3; ASSERT_TRUE(w.%Xi); ASSERT_EQ(w.%Wi, WORD#16#1122);
+        i := 2; b.%Xi := FALSE; i := 1; b.%Xi := TRUE; ASSERT_EQ(b, BYTE#2#011);
+        t[i].%Bi := BYTE#16#AB; ASSERT_EQ(t[1], WORD#16#AB00);
+        w.%D1.%Wi := WORD#16#FFFF; ASSERT_EQ(w, LWORD#16#FFFF_3344_5566_7788);
+        END_TEST
+        """,
+        profile,
+    )
+
+
+def test_a_part_beyond_the_word_is_a_fault() -> None:
+    diagnostics = Diagnostics()
+    text = "TEST 'far' VAR b : BYTE; i : INT := 8; END_VAR b.%Xi := TRUE; END_TEST"
+    done = run_tests([], [Source("far_test.st", text)], "iec", diagnostics, 0)
+    assert not done[0].passed
+    assert "0..7" in done[0].message
+
+
+def test_conditional_pragmas_leave_out_what_they_exclude() -> None:
+    run_both(
+        """
+        {define Simulated}
+        FUNCTION_BLOCK Valve
+        VAR
+        {IF defined (Hardware)}
+          stroke : REAL;
+        {ELSIF defined (Simulated) AND NOT defined (Hardware)}
+          stroke : INT := 4;
+        {ELSE}
+          stroke : TIME;
+        {END_IF}
+          n : INT;
+        END_VAR
+        {IF defined (Simulated)} {IF defined (type: Nothing)} n := 1; {ELSE} n := 2; {END_IF} {END_IF}
+        {undefine Simulated}
+        {IF defined (Simulated) OR (defined (pou: Valve))} n := 3; {END_IF}
+        END_FUNCTION_BLOCK
+        """,
+        "TEST 'taken' VAR v : Valve; END_VAR v(); ASSERT_EQ(v.n, 2); ASSERT_EQ(v.stroke, 4); END_TEST",
+    )
+    assert messages("{IF defined (A)}\nPROGRAM P END_PROGRAM") == ["{IF} is never closed"]
+
+
+def test_methods_behind_their_block_may_lack_an_end() -> None:
+    run_both(
+        """
+        FUNCTION_BLOCK Pump
+        VAR speed : INT; END_VAR
+        END_FUNCTION_BLOCK
+
+        METHOD PUBLIC Faster
+        speed := speed + 1;
+
+        METHOD Slower : BOOL
+        VAR_INPUT by_much : INT := 1; END_VAR
+        speed := speed - by_much;
+        Slower := TRUE;
+
+        FUNCTION Two : INT
+        Two := 2;
+        END_FUNCTION
+        """,
+        """
+        TEST 'methods'
+        VAR p : Pump; END_VAR
+        p.Faster(); p.Faster(); p.Slower(by_much := Two()); ASSERT_EQ(p.speed, 0);
+        END_TEST
+        """,
+    )
+
+
+def test_integers_from_standard_functions_go_to_any_integer() -> None:
+    run_both(
+        "",
+        """
+        TEST 'dates'
+        VAR year, month, day : INT; week : SINT; small : USINT; END_VAR
+        SPLIT_DATE(IN := D#2024-02-29, YEAR => year, MONTH => month, DAY => day);
+        ASSERT_EQ(year, 2024); ASSERT_EQ(month, 2); ASSERT_EQ(day, 29);
+        week := DAY_OF_WEEK(D#2024-02-29); ASSERT_EQ(week, 4);
+        END_TEST
+        """,
+        "iec",
+    )

@@ -349,10 +349,16 @@ class Calls(Generics):
             return None
         t = self.variable_type(param)
         probe = self.implicit(typed.ValuePlace(t, arg.start, typed.Const(t, arg.start, 0)), place.type)
+        if probe is None and param.source is not None and param.source.library and self._both_integers(t, place.type):
+            probe = place  # ANY_INT in the standard: the value is checked
         if probe is None:
             self.error("E040", f"the output {param.name} is {t.name} and cannot go to {type_name(place)}", arg.value)
             return None
         return typed.Unary(BOOL, arg.start, "NOT", place) if arg.negated else place
+
+    def _both_integers(self, a: Type | None, b: Type | None) -> bool:
+        ea, eb = elementary(a) if a is not None else None, elementary(b) if b is not None else None
+        return ea is not None and eb is not None and ea.is_integer and eb.is_integer
 
     def enable(
         self, found: dict[str, tree.Argument], params: list[Variable]
@@ -391,6 +397,9 @@ class Calls(Generics):
         if e.type is VOID:
             self.error("E054", f"{callee.symbol.name if callee.symbol else '?'} has no result", node)
             return self.bad(node)
+        library = callee.symbol is not None and callee.symbol.source.library
+        if library and want is not None and not self.lenient and self._both_integers(e.type, want):
+            return typed.Convert(want, node.start, e, "check")  # ANY_INT in the standard
         return e
 
     def function_call(self, callee: Callee, node: tree.Call, want: Type | None = None) -> typed.Expr:

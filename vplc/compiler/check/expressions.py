@@ -23,16 +23,18 @@ from vplc.compiler.types import (
     WORD,
     ArrayType,
     BlockType,
+    Elementary,
     EnumType,
     InterfaceType,
     PointerType,
     StringType,
     StructType,
+    SubrangeType,
     Type,
 )
 
-_BIT_WIDTHS = {"X": 1, "B": 8, "W": 16, "D": 32, "L": 64}
-_WIDTH_TYPES = {1: BOOL, 8: BYTE, 16: WORD, 32: DWORD, 64: LWORD}
+BIT_WIDTHS = {"X": 1, "B": 8, "W": 16, "D": 32, "L": 64}
+WIDTH_TYPES = {1: BOOL, 8: BYTE, 16: WORD, 32: DWORD, 64: LWORD}
 
 
 class Expressions(Literals):
@@ -350,8 +352,12 @@ class Expressions(Literals):
         width = 1
         number = name
         if name[0] == "%":
-            width = _BIT_WIDTHS.get(name[1], 1)
+            width = BIT_WIDTHS.get(name[1], 1)
             number = name[2:]
+        if name[0] == "%" and number and not number.isdigit() and t is not None and t.size:
+            chosen = self.chosen_part(base, t, width, number, node)
+            if chosen is not None:
+                return self.part(base, chosen, width)
         if t is None or not t.is_discrete or t.group in ("bool", "any_int", "null") or not number.isdigit():
             self.error("E049", f"{type_name(base)} has no bits to select", node)
             return self.bad(node)
@@ -365,8 +371,46 @@ class Expressions(Literals):
             )
             return self.bad(node)
         if isinstance(base, typed.Const) and isinstance(base.value, int):
-            return typed.Const(_WIDTH_TYPES[width], node.start, base.value >> bit & ((1 << width) - 1))
-        return typed.BitPlace(_WIDTH_TYPES[width], node.start, base, bit, width)
+            return typed.Const(WIDTH_TYPES[width], node.start, base.value >> bit & ((1 << width) - 1))
+        return typed.BitPlace(WIDTH_TYPES[width], node.start, base, bit, width)
+
+    def chosen_part(
+        self, base: typed.Expr, t: Elementary, width: int, name: str, node: tree.Member
+    ) -> typed.Expr | None:
+        """The first bit of `x.%Bi`, where a variable chooses the part: checked, in bits."""
+        if not t.is_discrete or t.group in ("bool", "any_int", "null") or t.bits < width:
+            return None
+        index = self.index_value(tree.Name(node.end - len(name), node.end, name))
+        if index.type is ERROR:
+            return None
+        last = t.bits // width - 1
+        known = SubrangeType(f"DINT(0..{last})", DINT, 0, last)
+        whole = typed.Convert(LINT, node.start, typed.Convert(known, node.start, index, "check"), "wrap")
+        return typed.Binary(LINT, node.start, "*", whole, typed.Const(LINT, node.start, width))
+
+    def as_bits(self, e: typed.Expr) -> typed.Expr:
+        """The bit string of the same size."""
+        size = e.type.base.size
+        return typed.Convert(WIDTH_TYPES[size * 8], e.start, e, "wrap")
+
+    def part(self, base: typed.Expr, first: typed.Expr, width: int) -> typed.Expr:
+        bits = self.as_bits(base)
+        moved = typed.Intrinsic(bits.type, base.start, "SHR", [bits, first])
+        mask = typed.Const(bits.type, base.start, (1 << width) - 1)
+        only = typed.Binary(bits.type, base.start, "AND", moved, mask)
+        if width == 1:
+            return typed.Compare(BOOL, base.start, "<>", only, typed.Const(bits.type, base.start, 0))
+        return typed.Convert(WIDTH_TYPES[width], base.start, only, "wrap")
+
+    def with_part(self, base: typed.Expr, first: typed.Expr, width: int, value: typed.Expr) -> typed.Expr:
+        """`base` with the chosen part replaced."""
+        bits = self.as_bits(base)
+        t, start = bits.type, base.start
+        mask = typed.Intrinsic(t, start, "SHL", [typed.Const(t, start, (1 << width) - 1), first])
+        kept = typed.Binary(t, start, "AND", bits, typed.Unary(t, start, "NOT", mask))
+        wide = value if value.type is t else typed.Convert(t, start, value, "wrap")
+        fresh = typed.Binary(t, start, "OR", kept, typed.Intrinsic(t, start, "SHL", [wide, first]))
+        return fresh if base.type is t else typed.Convert(base.type, start, fresh, "wrap")
 
     # -- indices and pointers ------------------------------------------------------------------------
 

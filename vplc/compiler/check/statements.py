@@ -6,6 +6,7 @@ import bisect
 
 from vplc.compiler import tree, typed
 from vplc.compiler.check.base import elementary, type_name
+from vplc.compiler.check.expressions import BIT_WIDTHS, WIDTH_TYPES
 from vplc.compiler.check.initial import InitialValues
 from vplc.compiler.symbols import PouSymbol
 from vplc.compiler.types import (
@@ -112,6 +113,10 @@ class Statements(InitialValues):
     def assign(self, node: tree.Assign) -> typed.Stmt | None:
         if node.op == "REF=":
             return self._reference(node)
+        if isinstance(node.target, tree.Member) and node.target.name[0] == "%" and node.op == ":=":
+            done = self.assign_part(node, node.target)
+            if done is not None:
+                return done
         place = self.target(node.target)
         t = place.type
         if node.op in ("S=", "R="):
@@ -141,6 +146,25 @@ class Statements(InitialValues):
             )
             return None
         return typed.Assign(node.start, place, value)
+
+    def assign_part(self, node: tree.Assign, target: tree.Member) -> typed.Stmt | None:
+        """`x.%Bi := value` with a variable i; None for all else."""
+        number = target.name[2:]
+        if not number or number.isdigit():
+            return None
+        place = self.target(target.base)
+        t = elementary(place.type)
+        width = BIT_WIDTHS.get(target.name[1].upper(), 1)
+        if t is None or place.type is ERROR:
+            return None
+        first = self.chosen_part(place, t, width, number, target)
+        if first is None:
+            return None
+        wanted = WIDTH_TYPES[width]
+        value = self.coerce(self.expr(node.value, wanted), wanted, node.value)
+        if value.type is ERROR:
+            return None
+        return typed.Assign(node.start, place, self.with_part(place, first, width, value))
 
     def _reference(self, node: tree.Assign) -> typed.Stmt | None:
         place = self.raw(node.target)

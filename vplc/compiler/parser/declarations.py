@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from vplc.compiler import tree
 from vplc.compiler.lexer import tokenize
+from vplc.compiler.parser.conditional import select
 from vplc.compiler.parser.cursor import SYNC_DECLARATION, SyntaxProblemError
 from vplc.compiler.parser.types import VAR_KINDS, TypeParser
 from vplc.compiler.source import Diagnostics, Source, Span, nearest
@@ -45,7 +46,7 @@ _TOP_WORDS = [
 
 def parse(source: Source, diagnostics: Diagnostics) -> tree.Unit:
     """The syntax tree of one file. Never raises: what is wrong is in `diagnostics`."""
-    tokens = tokenize(source, diagnostics)
+    tokens = select(source, tokenize(source, diagnostics), diagnostics)
     parser = FileParser(source, tokens, diagnostics)
     unit = tree.Unit(source)
     parser.unit = unit
@@ -99,7 +100,7 @@ class FileParser(TypeParser):
             elif kind == "ACTION" and unit.pous:
                 unit.pous[-1].actions.append(self.action(unit.pous[-1]))
             elif kind == "METHOD" and unit.pous:
-                unit.pous[-1].methods.append(self.method())
+                unit.pous[-1].methods.append(self.method(unended=True))
             elif kind == "PROPERTY" and unit.pous:
                 unit.pous[-1].properties.append(self.property())
             elif kind == "ID" and self.token.upper == "USING":
@@ -197,6 +198,8 @@ class FileParser(TypeParser):
                 pou.blocks.append(self.var_block())
             elif kind == "VAR_GLOBAL" and pou.kind in ("PROGRAM", "FUNCTION_BLOCK"):
                 self.unit.globals.append(tree.Globals(self.var_block(), self.source, self.namespace, self.usings))
+            elif kind == "METHOD" and pou.kind == "METHOD":
+                return
             elif kind == "METHOD":
                 pou.methods.append(self.method(pou.kind == "INTERFACE"))
             elif kind == "PROPERTY":
@@ -235,7 +238,8 @@ class FileParser(TypeParser):
                     else:
                         return
 
-    def method(self, prototype: bool = False) -> tree.Pou:
+    def method(self, prototype: bool = False, unended: bool = False) -> tree.Pou:
+        """`unended`: a method behind its block, as CODESYS' own files have it, may end with the next declaration."""
         pragmas = self.take_pragmas()
         opener = self.advance()
         modifiers = self.modifiers()
@@ -259,7 +263,7 @@ class FileParser(TypeParser):
         self.pou_body(method, ("END_METHOD",))
         if self.kind == "END_METHOD":
             self.advance()
-        elif not prototype:
+        elif not prototype and not (unended and self.kind in _TOP):
             self.unclosed("END_METHOD", "METHOD", opener.start)
         return method
 
