@@ -91,6 +91,8 @@ RECIPES: tuple[Recipe, ...] = (
     _workload("opcua", unused=("asyncua/server/standard_address_space/standard_address_space_*",)),
     _vplc("vplc", "kit", goal_mb=80),
     _control("tank", "vplc/examples/tank/control.yaml", runtime="vplc"),
+    # Files of the node are not its way in; Parquet's library stays out (extra vibration-files).
+    _workload("vibration", unused=("asyncua/server/standard_address_space/standard_address_space_*",)),
     Recipe("broker", "workloads/broker", ("workloads/broker/mosquitto.conf",), rootfs=BROKER, goal_mb=30),
     # The command line comes along: keys and site tokens are made where the orchestrator runs.
     Recipe("orchestrator", "orchestrator", ("manifests", "orchestrator"), extras=("orchestrator", "cli")),

@@ -1,4 +1,4 @@
-"""``python -m workloads.vibration``: analyse one file, or diagnose a list of records.
+"""``python -m workloads.vibration``: analyse one file, diagnose a list of records, export findings, print the schema.
 
 A client of the pure functions beside it. Each record of a list stands alone: what one holds, or fails to hold, never
 changes the answer for another. A record that cannot be judged is answered with N, confidence 0 and the reasons.
@@ -11,18 +11,22 @@ import dataclasses
 import json
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from manifests.errors import DocumentError, Problem
-from workloads.vibration import files
+from workloads.vibration import export, files, parquet
+from workloads.vibration.asset import Asset, AssetPlan, tell
 from workloads.vibration.bearing import LIBRARY, NAMES, Orders, by_name, check_orders
 from workloads.vibration.diagnose import Diagnosis, Verdict, diagnose
 from workloads.vibration.features import Features, screen
 from workloads.vibration.indicators import Indicator, indicators
 from workloads.vibration.memory import keep_freed_memory
 from workloads.vibration.picture import evidence_svg
+from workloads.vibration.product import VibrationAsset, product, schema
 from workloads.vibration.quality import Effect, Finding, check, refusals
 from workloads.vibration.record import Record, unit_of
 from workloads.vibration.report import diagnosis_json, features_json, finding_json, plain, zone_json
@@ -37,22 +41,35 @@ def parser() -> argparse.ArgumentParser:
     verbs = top.add_subparsers(dest="verb", required=True)
     one = verbs.add_parser("analyse", help="features, severity and diagnosis of one file")
     one.add_argument("file", type=Path, help=f"one of {', '.join(files.SUFFIXES)}")
-    one.add_argument("--rate", type=float, help="sampling rate in Hz; not needed where the file tells it")
-    one.add_argument("--rpm", type=float, help="shaft speed in turns per minute")
-    bearing = one.add_mutually_exclusive_group()
-    bearing.add_argument("--bearing", help=f"one of {', '.join(LIBRARY)}")
-    bearing.add_argument("--orders", help="ftf=..,bsf=..,bpfo=..,bpfi=.. as multiples of shaft speed")
-    one.add_argument("--unit", choices=["g", "m/s2", "mm/s"], help="what a sample measures; without it no ISO figure")
-    one.add_argument("--channel", type=int, default=0, help="counted from 0")
-    one.add_argument("--machine", choices=sorted(LIMITS), help="group or class for the severity zone")
+    _record_options(one)
     one.add_argument("--teeth", type=int, help="teeth of a gear on this shaft, for the mesh lines")
     one.add_argument("--mains", type=float, default=50.0, help="mains frequency in Hz (default 50)")
     one.add_argument("--picture", type=Path, help="write the evidence as an SVG picture; needs a bearing")
     one.add_argument("--json", action="store_true", help="one JSON object instead of text")
+    out = verbs.add_parser("export", help="findings of records, or of VibrationAsset documents, as a table")
+    out.add_argument("file", type=Path, nargs="+", help="records, or documents as .json (one or a list) or .jsonl")
+    _record_options(out)
+    out.add_argument("--format", choices=["csv", "parquet", "mimosa"], default="csv")
+    out.add_argument("--out", type=Path, help="where to write; needed for parquet, else standard output")
+    out.set_defaults(json=False)
+    verbs.add_parser("schema", help="JSON Schema of the data product VibrationAsset").set_defaults(json=True)
     many = verbs.add_parser("diagnose", help="diagnoses of the records a JSON list names")
     many.add_argument("list", type=Path, help="JSON: [{id, file, rate, rpm, orders, unit}, ...]")
     many.add_argument("--json", action="store_true", help="one JSON list instead of text")
     return top
+
+
+def _record_options(verb: argparse.ArgumentParser) -> None:
+    """What must be known of a record beside its samples."""
+    verb.add_argument("--rate", type=float, help="sampling rate in Hz; not needed where the file tells it")
+    verb.add_argument("--rpm", type=float, help="shaft speed in turns per minute")
+    bearing = verb.add_mutually_exclusive_group()
+    bearing.add_argument("--bearing", help=f"one of {', '.join(LIBRARY)}")
+    bearing.add_argument("--orders", help="ftf=..,bsf=..,bpfo=..,bpfi=.. as multiples of shaft speed")
+    verb.add_argument("--unit", choices=["g", "m/s2", "mm/s"], help="what a sample measures; without it no ISO figure")
+    verb.add_argument("--channel", type=int, default=0, help="counted from 0")
+    verb.add_argument("--variable", help="the channel's name, where a file has names (MAT, Parquet, CSV)")
+    verb.add_argument("--machine", choices=sorted(LIMITS), help="group or class for the severity zone")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser().parse_args(arguments)
     keep_freed_memory()
     try:
-        return _analyse(given) if given.verb == "analyse" else _diagnose(given)
+        return _VERBS[given.verb](given)
     except DocumentError as error:
         if given.json:
             _say(json.dumps({"refused": [dataclasses.asdict(problem) for problem in error.problems]}))
@@ -73,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _analyse(given: argparse.Namespace) -> int:
     orders = _asked_orders(given)
-    record = files.read(given.file, rate_hz=given.rate, rpm=given.rpm, unit=unit_of(given.unit), channel=given.channel)
+    record = _read(given, given.file)
     findings = check(record, orders)
     refused = refusals(findings, Effect.REFUSED)
     if refused:
@@ -101,6 +118,17 @@ def _analyse(given: argparse.Namespace) -> int:
     else:
         _say("\n".join(_text(record, features, severity, why_not, signs, diagnosis, findings)))
     return 0
+
+
+def _read(given: argparse.Namespace, file: Path) -> Record:
+    return files.read(
+        file,
+        rate_hz=given.rate,
+        rpm=given.rpm,
+        unit=unit_of(given.unit),
+        channel=given.channel,
+        variable=given.variable,
+    )
 
 
 def _draw(path: Path, record: Record, orders: Orders | None, diagnosis: Diagnosis | None) -> None:
@@ -229,7 +257,74 @@ def _listed(entry: Any, index: int, path: Path) -> tuple[Record, Orders]:
         raise DocumentError(problems)
     beside = path.parent / name
     file = beside if beside.exists() or not Path(name).exists() else Path(name)
-    return files.read(file, rate_hz=rate, rpm=rpm, unit=unit, channel=channel), orders
+    variable = entry.get("variable") if isinstance(entry.get("variable"), str) else None
+    return files.read(file, rate_hz=rate, rpm=rpm, unit=unit, channel=channel, variable=variable), orders
+
+
+# ---------------------------------------------------------------- export
+
+
+def _export(given: argparse.Namespace) -> int:
+    """Records that cannot be read are told all at once, and nothing is written."""
+    orders = _asked_orders(given)
+    plan = AssetPlan(bearings={} if orders is None else {given.bearing or "bearing": orders}, zone=given.machine)
+    documents: list[VibrationAsset] = []
+    problems: list[Problem] = []
+    for file in given.file:
+        try:
+            documents += _documents(file) if file.suffix in (".json", ".jsonl") else [_document(given, file, plan)]
+        except DocumentError as error:
+            problems += error.problems
+    if given.format == "parquet" and given.out is None:
+        problems.append(Problem("--out", "", "Parquet is no text", "name a file"))
+    if problems:
+        raise DocumentError(problems)
+    table = export.mimosa(documents) if given.format == "mimosa" else export.rows(documents)
+    try:
+        if given.format == "parquet":
+            parquet.write(given.out, table)
+        elif given.out is not None:
+            given.out.write_text(export.csv_text(table), encoding="utf-8")
+        else:
+            sys.stdout.write(export.csv_text(table))
+    except (ValueError, OSError) as error:
+        raise DocumentError([Problem(str(given.out or "stdout"), "", str(error))]) from error
+    return 0
+
+
+def _document(given: argparse.Namespace, file: Path, plan: AssetPlan) -> VibrationAsset:
+    record = _read(given, file)
+    told = tell(plan, Asset(), record, days=0.0)
+    return product(file.stem, file.stem, file.name, record, told)
+
+
+def _documents(file: Path) -> list[VibrationAsset]:
+    try:
+        data = file.read_bytes()
+        lines = data.splitlines() if file.suffix == ".jsonl" else [data]
+        found: list[VibrationAsset] = []
+        for line in lines:
+            if line.strip():
+                said = msgspec.json.decode(line, type=VibrationAsset | list[VibrationAsset])
+                found += said if isinstance(said, list) else [said]
+    except OSError as error:
+        raise DocumentError([Problem(str(file), "", f"cannot be read: {error.strerror or error}")]) from error
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise DocumentError([Problem(str(file), "", f"no VibrationAsset: {error}")]) from error
+    return found
+
+
+def _schema(_: argparse.Namespace) -> int:
+    _say(json.dumps(schema(), indent=2))
+    return 0
+
+
+_VERBS: Mapping[str, Callable[[argparse.Namespace], int]] = {
+    "analyse": _analyse,
+    "diagnose": _diagnose,
+    "export": _export,
+    "schema": _schema,
+}
 
 
 # ---------------------------------------------------------------- words and JSON
