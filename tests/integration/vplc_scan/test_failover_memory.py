@@ -210,3 +210,15 @@ def test_the_command_line_switches(pair: Pair, seen: Seen) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "this host does not lead" in done.stderr
+
+
+def test_two_hosts_never_save_to_the_same_folder(tmp_path: Path) -> None:
+    pair = Pair(tmp_path, retain={"folder": str(tmp_path / "kept")})
+    try:
+        pair.configure("primary")
+        pair.start("primary")
+        pair.configure("standby")
+        _, said = pair.sites["standby"].launch().communicate()
+        assert "another scan host saves its values here; give each its own folder" in said
+    finally:
+        pair.close()

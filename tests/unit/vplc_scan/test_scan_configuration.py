@@ -154,3 +154,35 @@ def test_a_layout_with_missing_parts_is_refused() -> None:
 )  # fmt: skip
 def test_addresses_mean_what_the_compiler_means(text: str, found: object) -> None:
     assert layout.parse_address(text) == found
+
+
+REMOTE = {"role": "primary", "listen": "10.0.0.1:7400", "peer": "10.0.0.2:7400"}
+
+
+def test_a_standby_on_the_same_machine_needs_a_channel_and_on_another_a_decision_about_partitions() -> None:
+    done = check(standby={"role": "standby", "channel": "/dev/shm/pair"}).standby
+    assert done is not None
+    assert (done.channel, done.missed_scans, done.lease_ns) == (Path("/dev/shm/pair"), 2, 20_000_000)
+    done = check(standby={**REMOTE, "witness": "[fd00::3]:7400", "missed_scans": 4}).standby
+    assert done is not None
+    assert (done.channel, done.missed_scans, done.lease_ns) == (None, 4, 40_000_000)
+    assert check(standby={**REMOTE, "partition": "stop"}).standby is not None
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ({"role": "primary"}, "needs either a channel or the addresses"),
+        ({**REMOTE, "channel": "x", "partition": "stop"}, "needs either a channel or the addresses"),
+        ({**REMOTE}, 'needs either "witness" or "partition": "stop"'),
+        ({**REMOTE, "partition": "drive"}, 'needs either "witness" or "partition": "stop"'),
+        ({**REMOTE, "partition": "stop", "witness": "10.0.0.3:7400"}, 'needs either "witness" or'),
+        ({**REMOTE, "partition": "stop", "peer": "press.local:7400"}, "standby.peer: must be an IP address and a port"),
+        ({**REMOTE, "partition": "stop", "listen": "10.0.0.1"}, "standby.listen: must be an IP address and a port"),
+        ({**REMOTE, "partition": "stop", "lease_ms": 15}, "must be at least two intervals (20 ms)"),
+        ({"role": "both", "channel": "x"}, 'must be "primary" or "standby", is'),
+        ({"role": "primary", "chanel": "x", "channel": "y"}, 'unknown key "chanel"'),
+    ],
+)
+def test_a_standby_that_cannot_work_is_refused(table: dict[str, Any], said: str) -> None:
+    assert any(said in p for p in problems(standby=table))

@@ -107,18 +107,20 @@ static bool make_image(struct host *host) {
 
 /* One host per run folder, for as long as the process lives. Started by Python it holds this lock already; the file
  * stays open because closing it would give the lock up. */
-static bool take_folder(const char *folder) {
+static bool take_folder(const char *folder, const char *what) {
   char path[4096];
   snprintf(path, sizeof path, "%s/lock", folder);
   struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
   int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0660);
   if (fd >= 0 && fcntl(fd, F_SETLK, &lock) == 0) return true;
-  say("%s: %s", path, errno == EAGAIN || errno == EACCES ? "another scan host runs here; it goes on" : strerror(errno));
+  say("%s: %s", path, errno == EAGAIN || errno == EACCES ? what : strerror(errno));
   return false;
 }
 
 static bool prepare(struct host *host, const char *plan_path) {
   if (!load_program(&host->program, plan_path) || !make_status(host)) return false;
+  const char *retained = at(host->program.plan, host->program.plan->retain_folder_at);
+  if (*retained && !take_folder(retained, "another scan host saves its values here; give each its own folder")) return false;
   if (host->program.plan->paired && !pair_open(host)) return false;
   if (!make_image(host)) return false;
   host->status->restored = host->program.plan->patches;
@@ -204,7 +206,7 @@ int main(int count, char **arguments) {
   sigaddset(&asked, SIGUSR2);
   pthread_sigmask(SIG_BLOCK, &all, NULL); /* the scan thread opens what it needs */
   host.folder = arguments[2];
-  if (!take_folder(host.folder)) return 1;
+  if (!take_folder(host.folder, "another scan host runs here; it goes on")) return 1;
   if (!prepare(&host, arguments[1])) return 1;
   if (mlockall(MCL_CURRENT | MCL_FUTURE) == 0)
     host.status->locked = 1;

@@ -48,7 +48,7 @@ static struct memory *memory_of(struct host *host) { return host->pair->detail; 
 static struct channel *channel_of(struct host *host) { return memory_of(host)->channel; }
 
 static struct slot *slot_of(struct channel *c, uint32_t number) {
-  return (struct slot *)((char *)c + 4096 + number * c->slot_size);
+  return (struct slot *)((char *)c + 4096 + number * (size_t)c->slot_size);
 }
 
 /* The files stay open as long as the process lives: closing them would give the locks up. */
@@ -98,7 +98,7 @@ static bool memory_open(struct host *host) {
     return false;
   }
   if (c && (memcmp(c->magic, CHANNEL_MAGIC, 8) != 0 || c->slot_size < sizeof(uint64_t) + p->frame_room)) c = NULL;
-  if (c) p->frame_room = c->slot_size - sizeof(uint64_t);
+  if (c) p->frame_room = (size_t)c->slot_size - sizeof(uint64_t);
   if (!c && !alone) {
     say("%s: the other host made a channel for a smaller program; stop both once", folder);
     return false;
@@ -150,7 +150,7 @@ static const struct frame *memory_receive(struct host *host, int64_t until, int6
   if ((fence & 1) != p->side && s->frame.epoch != fence >> 1) return NULL;
   if ((fence & 1) == p->side && s->frame.epoch + 1 != fence >> 1) return NULL;
   if (!p->heard && !recent(host, 1 - p->side)) return NULL; /* left by one that is long gone */
-  *size = s->size;
+  *size = (size_t)s->size;
   return &s->frame;
 }
 
