@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import signal
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -54,6 +55,8 @@ class VplcMonitor:
         self._runtime, self._config = runtime, config
         self._run = start.runs_in(runtime.context)
         self._folder = folder
+        # Until everything is known to be right: corrected values need a new start, which checks them all.
+        runtime.on_configure(lambda _: signal.raise_signal(signal.SIGTERM))
         self._control, _ = start.arranged(runtime.context, config, folder, self._run)
         self._index = {v.path.upper(): v for v in load_layout(folder / LAYOUT_NAME).variables}
         self._points = self._declare()

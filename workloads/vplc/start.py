@@ -146,8 +146,10 @@ def executable(program: Path) -> Path:
     try:
         scratch.mkdir(exist_ok=True)
         for name in build.BINARIES:
-            shutil.copyfile(packed / name, scratch / name)
-            (scratch / name).chmod(0o755)
+            fresh = scratch / f".{name}.{os.getpid()}"  # one that runs cannot be written over, but replaced
+            shutil.copyfile(packed / name, fresh)
+            fresh.chmod(0o755)
+            fresh.rename(scratch / name)
     except OSError as error:
         remedy = "build the release again: sluice release build packs them"
         raise MachineError(f"the native programs are not there: {error}", where=str(packed), remedy=remedy) from error
