@@ -53,6 +53,7 @@ class Shapes:
         for t in model.types:
             names[t.name.upper()] = names.get(t.name.upper(), 0) + 1
         self._names = [t.name if names[t.name.upper()] == 1 else f"{t.name}#{t.number}" for t in model.types]
+        self._variables: dict[Type, bool] = {}
         self.numbers = {name: i for i, name in enumerate(self._names)}
 
     def own(self, identifier: str) -> ua.NodeId:
@@ -112,7 +113,10 @@ class Shapes:
     # -- values --------------------------------------------------------------------------------------
 
     def is_variable(self, item: Item) -> bool:
-        return self.data_type(item.type) is not None
+        known = self._variables.get(item.type)
+        if known is None:
+            known = self._variables[item.type] = self.data_type(item.type) is not None
+        return known
 
     def codec(self, item: Item) -> Codec | None:
         if item.variable is None:

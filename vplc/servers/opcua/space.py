@@ -118,6 +118,51 @@ class Space(AddressSpace):
             except KeyError:  # the item was deleted meanwhile
                 continue
 
+    def read_attribute_value(self, nodeid: ua.NodeId, attr: AttributeIds) -> ua.DataValue:
+        tree = self.nodes.tree
+        if nodeid.NamespaceIndex == self.nodes.own and attr == A.Value and tree is not None:
+            found = tree.value(str(nodeid.Identifier))
+            if found is not None:
+                return found  # without making the node
+        return super().read_attribute_value(nodeid, attr)
+
+
+class View(ViewService):
+    """Browsing as the library does it, but looking things up once per node instead of once per reference."""
+
+    def __init__(self, space: Space) -> None:
+        super().__init__(space)
+        self._space = space
+        self._kinds: dict[ua.NodeId, frozenset[ua.NodeId]] = {}
+
+    def _browse(self, desc: ua.BrowseDescription) -> ua.BrowseResult:
+        node = self._space.nodes.get(desc.NodeId)
+        if node is None:
+            return ua.BrowseResult(ua.StatusCode(ua.UInt32(S.BadNodeIdUnknown)))
+        kinds = None if desc.ReferenceTypeId.is_null() else self._below(desc.ReferenceTypeId, desc.IncludeSubtypes)
+        rows = node.references
+        if desc.BrowseDirection != ua.BrowseDirection.Both:
+            forward = desc.BrowseDirection == ua.BrowseDirection.Forward
+            rows = [r for r in rows if r.IsForward == forward]
+        if kinds is not None:
+            rows = [r for r in rows if r.ReferenceTypeId in kinds]
+        if desc.NodeClassMask:
+            rows = [r for r in rows if desc.NodeClassMask & r.NodeClass]
+        result = ua.BrowseResult()
+        result.References = list(rows)
+        return result
+
+    def _below(self, kind: ua.NodeId, subtypes: bool) -> frozenset[ua.NodeId]:
+        """A reference type with all below it; they do not change while the server runs."""
+        if not subtypes:
+            return frozenset((kind,))
+        known = self._kinds.get(kind)
+        if known is None:
+            known = frozenset((kind, *self._get_sub_ref(kind)))
+            if len(self._kinds) < 1000:  # clients choose what they ask for
+                self._kinds[kind] = known
+        return known
+
 
 class Session(InternalSession):
     """A client's session. Roles: everybody reads; operators write what is granted."""
@@ -192,7 +237,7 @@ class ProgramServer(InternalServer):
         self.allow_remote_admin = False
         self.space = self.aspace = Space()
         self.attribute_service = AttributeService(self.space)
-        self.view_service = ViewService(self.space)
+        self.view_service = View(self.space)
         self.method_service = MethodService(self.space)
         self.node_mgt_service = NodeManagementService(self.space)
         self.subscription_service = SubscriptionService(self.space, iserver=self)

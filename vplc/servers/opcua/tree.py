@@ -54,6 +54,7 @@ class Tree:
         self.shapes = shapes
         self._fixed: dict[str, tuple[Head, dict[str, ua.DataValue], list[tuple[int, str]]]] = {}
         self._parents: dict[str, tuple[int, str]] = {}
+        self._sections = {name: spaces.plc_id(number) for name, number in _SECTIONS.items()}
         self._lay_out()
 
     # -- what leads here -------------------------------------------------------------------------------
@@ -91,6 +92,13 @@ class Tree:
                 return self._property(identifier, prop, kind, value, self.item_head(item))
         return None
 
+    def value(self, identifier: str) -> ua.DataValue | None:
+        """The value of a variable of the program; None for everything else."""
+        item = self.model.item(identifier)
+        if item is None or item.path != identifier or not self.shapes.is_variable(item):
+            return None
+        return self._read(identifier)
+
     # -- programs and variables ------------------------------------------------------------------------
 
     def item_head(self, item: Item) -> Head:
@@ -127,7 +135,9 @@ class Tree:
         else:
             owner = "@programs" if item.section == "program" else "@globals"
             references.append(self._head(owner).reference(standard(O.HasComponent), forward=False))
-        references.extend(self.item_head(part).reference(self._kind(item, part)) for part in item.parts)
+        sections = self._sections if isinstance(self.model.definition(item.type), Block) else {}
+        plain = standard(O.HasComponent)
+        references.extend(self.item_head(p).reference(sections.get(p.section, plain)) for p in item.parts)
         for name in item.externals:
             shared = self.model.item(name)
             if shared is not None:
