@@ -84,7 +84,7 @@ class TankLoop:
         measures = self._measures()
         scheduling = "SCHED_FIFO" if measures["fifo"] else "ordinary scheduling, alarm raised"
         if not measures["fifo"]:
-            detail = self.stage.instance(SITE, NAME)["detail"]
+            detail = self.stage.instance(SITE, NAME)["status"]["detail"]
             require("SCHED_FIFO" in detail, f"FIFO is not there and no alarm says so: {detail!r}")
         require(measures["faults"] == 0, f"faults: {measures}")
         return (
@@ -103,7 +103,7 @@ class TankLoop:
         self.stage.sluice("parameter", "set", SITE, NAME, f"{SETPOINT}=1150", "--why", "demo")
         wait_for("the set-point in the program", lambda: self._setpoint() == 1150.0, 30)
         arrived = time.monotonic() - begun
-        took = self._settled_at(1150)
+        took = arrived + self._settled_at(1150)
         after = self.stage.instance(SITE, NAME)
         same = all(before[key] == after[key] for key in ("runtimeId", "restarts"))
         require(same, f"the loop was restarted: {before} -> {after}")
