@@ -6,6 +6,7 @@ import base64
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
+from fastapi.responses import FileResponse
 from sqlalchemy import Connection
 
 from manifests.errors import DocumentError, Problem
@@ -83,6 +84,21 @@ def has_blob(digest: BlobHex, centre: CentreDep) -> Response:
     if size is None:
         raise ApiError(404, "no such blob")
     return Response(headers={"Content-Length": str(size)})
+
+
+@router.get(
+    "/blobs/sha256/{digest}",
+    response_class=FileResponse,
+    responses={
+        **responses(404),
+        200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}},
+    },
+)
+def read_blob(digest: BlobHex, centre: CentreDep) -> FileResponse:
+    """A blob's bytes, for whoever checks a release before signing it."""
+    if centre.blobs.size(digest) is None:
+        raise ApiError(404, "no such blob")
+    return FileResponse(centre.blobs.path(digest), media_type="application/octet-stream")
 
 
 @router.put(

@@ -14,7 +14,7 @@ from rich.markup import escape
 from manifests.errors import DocumentError, SluiceError, UnreachableError
 from manifests.schema import json_schema
 from orchestrator.api.schemas import ApiTokenRequest, ApiTokenView
-from orchestrator.cli import fleet, instance, keys, release, rollout, site
+from orchestrator.cli import fleet, instance, keys, release, rollout, sign, site
 from orchestrator.cli.connection import DEFAULT_SERVER, Connection, Login, save_login
 from orchestrator.cli.output import JsonFlag, console, errors, print_json
 
@@ -32,6 +32,7 @@ app.add_typer(site.app, name="site")
 app.add_typer(instance.app, name="parameter")
 app.add_typer(keys.app, name="keys")
 app.command()(instance.inquire)
+app.command()(sign.sign)
 
 _PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 

@@ -107,6 +107,23 @@ class Connection:
         self._check(response)
         return True
 
+    def get_blob(self, digest: str, limit: int) -> Iterator[bytes]:
+        """A blob as it comes; raises TrustError when there is more than ``limit`` bytes of it."""
+        path = f"/blobs/{digest.replace(':', '/')}"
+        try:
+            with self._http.stream("GET", path, timeout=600.0) as response:
+                if not response.is_success:
+                    response.read()
+                    self._check(response)
+                size = 0
+                for chunk in response.iter_bytes(1 << 20):
+                    size += len(chunk)
+                    if size > limit:
+                        raise TrustError(f"more than {limit} bytes", kind="oversized", where=digest)
+                    yield chunk
+        except httpx.HTTPError as error:
+            raise UnreachableError(f"the line to {self.server} was cut: {error}", where=f"GET {path}") from error
+
     def put_blob(self, digest: str, chunks: Iterator[bytes], size: int) -> None:
         headers = {"Content-Length": str(size), "Content-Type": "application/octet-stream"}
         self._call("PUT", f"/blobs/{digest.replace(':', '/')}", content=chunks, headers=headers, timeout=600.0)

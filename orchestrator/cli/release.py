@@ -33,6 +33,7 @@ from orchestrator.cli.connection import Connection
 from orchestrator.cli.engine_images import engine_answers, save_image
 from orchestrator.cli.output import JsonFlag, ServerOption, bytes_text, console, errors, print_json, print_table
 from orchestrator.cli.secrets import secret_of
+from orchestrator.cli.sign import show
 
 app = typer.Typer(help="Make workload releases: build, sign, publish.", no_args_is_help=True)
 
@@ -150,7 +151,7 @@ def _artifact(name: str, image: ImageSource, blobs: Path, packages: Path) -> Art
 @app.command()
 def sign(
     folders: Folders,
-    keys: Annotated[Path, typer.Option("--keys", help="Folder with the offline keys.")],
+    keys: Annotated[list[Path], typer.Option("--keys", help="Kit of a publisher; once per kit.")],
     catalog: CatalogFolder,
     passphrase_file: Annotated[
         Path | None, typer.Option(help="Passphrase of the offline keys.", exists=True, dir_okay=False)
@@ -169,21 +170,20 @@ def sign(
     paths = [editor.add(release) for release in releases]
     for name, data in editor.sign(datetime.now(UTC)).items():
         _write(catalog / name, data)
+    lacking = {path: [side.value for side in editor.lacking(path)] for path in paths}
     if as_json:
-        print_json({"catalogVersion": editor.version, "signed": paths})
-    else:
-        console.print(f"Catalog version {editor.version} signed: {', '.join(paths)}")
+        print_json({"catalogVersion": editor.version, "signed": paths, "lacking": lacking})
+        return
+    console.print(f"Catalog version {editor.version} signed: {', '.join(paths)}")
+    for path, sides in lacking.items():
+        if sides:
+            who = " and ".join(side.upper() for side in sides)
+            console.print(f"{path} still needs {who}: sluice sign {' '.join(path.split('/')[1:3])} --as {sides[0]}")
 
 
 def _confirm(releases: Sequence[WorkloadRelease]) -> None:
     for release in releases:
-        console.print(f"[bold]{release.name} {release.version}[/] class {release.workload_class.value}")
-        for artifact in release.artifacts:
-            console.print(f"  {artifact.platform}: {artifact.root.digest}")
-        for conduit in release.conduits:
-            console.print(
-                f"  calls {conduit.protocol} {conduit.segment} {', '.join(map(str, conduit.ports)) or 'any port'}"
-            )
+        show(release, None)
         for grant in release.writes:
             console.print(f"  [bold]writes[/] {escape(str(grant))}")
         if release.control is not None:

@@ -14,15 +14,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
 import yaml
 
-from manifests.catalog import CatalogEditor
-from manifests.policy import Approval
 from tests.demo.plants import TANK_SITES, ContainerPlant, Plant, ProcessPlant, docker
 from tests.support.link import Link
 from tests.support.procs import Program, wait_for
@@ -156,21 +153,18 @@ class Stage:
         folders = [item["folder"] for item in built]
         catalog = str(self.folder / "keys" / "online" / "catalog")
         keys = str(self.folder / "keys" / "offline")
-        self.sluice("release", "sign", *folders, "--keys", keys, "--catalog", catalog, "--yes")
-        self._approve_control(Path(catalog), Path(keys))
+        signed = self.sluice("release", "sign", *folders, "--keys", keys, "--catalog", catalog, "--yes")
+        self._approve_control(signed["lacking"], keys, catalog)
         self.sluice("release", "publish", *folders, "--catalog", catalog)
 
-    def _approve_control(self, catalog: Path, keys: Path) -> None:
+    def _approve_control(self, lacking: dict[str, list[str]], keys: str, catalog: str) -> None:
         """The word of OT and of IT for what drives outputs; in the demo one person holds both keys."""
-        editor = CatalogEditor.open(catalog, keys)
-        now = datetime.now(UTC)
-        lacking = [(path, side) for path in editor.releases for side in editor.lacking(path)]
-        for path, side in lacking:
-            said = Approval(name=f"demo {side.value}", meaning="approved for the demo", at=now.isoformat())
-            editor.approve(side, path, said)
-        if lacking:
-            for name, data in editor.sign(now).items():
-                (catalog / name).write_bytes(data)
+        blobs = str(self.folder / "releases" / "blobs")
+        for path, sides in lacking.items():
+            _, name, version, _ = path.split("/")
+            for side in sides:
+                where = ("--keys", keys, "--catalog", catalog, "--blobs", blobs)
+                self.sluice("sign", name, version, "--as", side, "--name", f"demo {side}", *where, "--yes")
 
     def apply(self, reason: str, documents: Path = EXAMPLE) -> int:
         """The new generation."""

@@ -43,12 +43,12 @@ def changed_fleet(folder: Path) -> Path:
 
 
 def test_every_listing_speaks_json(centre: Stage) -> None:
-    assert {release["name"] for release in centre.sluice("release", "list")} == {"broker", "modbus", "opcua"}
+    assert {release["name"] for release in centre.sluice("release", "list")} == {"broker", "modbus", "opcua", "tank"}
     assert {site["name"] for site in centre.sluice("site", "list")} == {"hamburg", "leipzig"}
     assert centre.sluice("site", "show", "hamburg")["summary"]["link"]["state"] == "never"
     assert centre.sluice("fleet", "show")["enterprise"] == "acme"
     assert centre.sluice("site", "values", "hamburg") == []
-    assert len(centre.sluice("fleet", "validate", str(EXAMPLE))) == 5
+    assert len(centre.sluice("fleet", "validate", str(EXAMPLE))) == 6
     assert centre.sluice("schema", parse=False).startswith("{")
 
 
@@ -173,8 +173,9 @@ def test_all_that_a_build_left_can_be_signed_and_published_again(centre: Stage) 
     signed = centre.sluice(
         "release", "sign", *everything, "--keys", str(keys / "offline"), "--catalog", catalog, "--yes"
     )
-    assert len(signed["signed"]) == 3
-    assert len(centre.sluice("release", "publish", *everything, "--catalog", catalog)) == 3
+    assert len(signed["signed"]) == 4
+    assert not any(signed["lacking"].values())
+    assert len(centre.sluice("release", "publish", *everything, "--catalog", catalog)) == 4
 
 
 def test_a_signed_version_never_changes(centre: Stage, tmp_path: Path) -> None:
