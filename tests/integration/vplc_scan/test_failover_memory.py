@@ -79,10 +79,10 @@ def test_scan_time_goes_on_in_the_new_leader(pair: Pair, seen: Seen) -> None:
     more(seen)
     watcher = watch.Watcher(pair.sites["standby"].run, ["Count.n", "Count.delay.ET"])
     answer = watcher.ask()
-    task = pair.sites["standby"].now().tasks[0]
+    missed = sum(pair.sites[r].now().tasks[0].missed for r in pair.sites)
     periods = answer.time_ns // 10_000_000 + 1
     lost = periods - int(str(answer.values["Count.n"]))
-    assert 0 < lost <= task.missed + 5  # of the leader before, too
+    assert 0 < lost <= missed + 1  # a scan can be cut off by the kill
     assert int(str(answer.values["Count.delay.ET"])) > 0
     watcher.close()
 

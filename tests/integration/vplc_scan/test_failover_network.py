@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from tests.integration.vplc_scan.udp_link import Link, free_port
 from vplc.scan import standby
 from vplc.scan.errors import Refused
 from vplc.scan.image import DriverImage
+from vplc.scan.witness import MAGIC, PACKET
 
 ROLES = ("primary", "standby")
 # Generous, because two test hosts, a link in Python and their neighbours share a few cores.
@@ -255,3 +257,25 @@ def test_a_standby_with_another_program_never_gets_ready_and_says_why(two: Machi
     two.process("primary").wait()
     time.sleep(0.3)
     assert two.duty("standby") == "following"
+
+
+def test_garbage_on_the_link_stops_nobody(two: Machines) -> None:
+    chance = random.Random(5)
+    pair = 0xCBF29CE484222325
+    for byte in b"tank":
+        pair = (pair ^ byte) * 0x100000001B3 & (1 << 64) - 1
+    for _ in range(1500):
+        numbers = [chance.choice((0, 1, 2, 1200, 2**31, 2**32 - 1)) for _ in range(4)]
+        head = PACKET.pack(
+            MAGIC, chance.randrange(9), chance.randrange(3), chance.randrange(2), chance.randrange(2), *numbers,
+            chance.choice((0, 1, 2**64 - 1)), chance.randrange(2**64), pair, chance.randrange(2**64),
+        )  # fmt: skip
+        two.link.inject(head + chance.randbytes(chance.choice((0, 1, 600, 1200))))
+        two.link.inject(chance.randbytes(chance.randrange(1300)))
+        time.sleep(0.001)
+    for role in ROLES:
+        assert two.process(role).poll() is None
+    until("a ready standby", two.pair.ready)
+    role = two.pair.leader()
+    assert role is not None
+    two.look.more(role)

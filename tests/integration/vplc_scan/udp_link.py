@@ -42,6 +42,11 @@ class Link:
                 self.passed += 1
                 self._sockets[1 - side].sendto(data, self._targets[side])
 
+    def inject(self, data: bytes) -> None:
+        """Gives both sides a datagram that looks as if it came from the other."""
+        for sock, target in zip(self._sockets[::-1], self._targets, strict=True):
+            sock.sendto(data, target)
+
     def close(self) -> None:
         self._stop.set()
         self._thread.join()

@@ -285,7 +285,7 @@ static const struct frame *network_receive(struct host *host, int64_t until, int
     int64_t now = image_now(), left = until - now;
     if (whole && n->incoming_total >= sizeof(struct frame)) {
       const struct frame *f = (const struct frame *)(void *)n->incoming;
-      *offset = now - f->sent_ns;
+      *offset = (int64_t)((uint64_t)now - (uint64_t)f->sent_ns);
       *size = n->incoming_total;
       n->handed_over = f->flags & FRAME_HANDOVER;
       return f;

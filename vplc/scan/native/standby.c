@@ -6,6 +6,7 @@
 
 #include "standby.h"
 
+#define PLAUSIBLE_NS 90000000000000ll /* the longest interval is an hour: nothing is due more than a day away */
 #define GRACE_NS 2000000000ll /* a standby that starts without ever hearing a leader waits that long for one */
 
 static uint64_t mixed(uint64_t hash, const void *data, size_t size) { /* FNV-1a: against mistakes, not against attacks */
@@ -138,6 +139,7 @@ static void become_follower(struct host *host, const char *why) {
   p->misses = p->excused = 0;
   p->ready = false;
   p->heard = 0;
+  atomic_store(&host->status->on_trial, 0); /* a change on trial is as good as it got */
   atomic_store(&host->status->pair.ready, false);
   tell(host, why);
   show(host);
@@ -171,11 +173,17 @@ bool pair_hand_over(struct host *host) {
 
 /* ---- following ---- */
 
-static bool fits(const struct host *host, const struct frame *f, size_t size) {
+/* What comes over a link may be anything: no overflow of signed numbers. */
+static int64_t wrapped(int64_t a, int64_t b) { return (int64_t)((uint64_t)a + (uint64_t)b); }
+
+static bool fits(const struct host *host, const struct frame *f, int64_t offset, size_t size) {
   const struct plan *plan = host->program.plan;
   if (size < sizeof *f || f->tasks != plan->tasks || f->state_size != plan->state_size || f->force_count > ACCESS_ENTRIES ||
       f->force_used > ACCESS_BYTES)
     return false;
+  int64_t now = image_now();
+  for (uint32_t i = 0; i < plan->tasks; i++)
+    if (wrapped(f->next_ns[i], offset) < now - PLAUSIBLE_NS || wrapped(f->next_ns[i], offset) > now + PLAUSIBLE_NS) return false;
   size_t before = sizeof *f + f->force_count * sizeof(struct plan_patch) + f->force_used;
   return size == ((before + 7) & ~(size_t)7) + plan->state_size;
 }
@@ -192,15 +200,15 @@ static bool adopt(struct host *host, const struct frame *f, int64_t offset, size
     p->ready = false;
     return false;
   }
-  if (!fits(host, f, size)) return false;
+  if (!fits(host, f, offset, size)) return false;
   const struct plan_patch *entry = (const struct plan_patch *)(f + 1);
   const uint8_t *data = (const uint8_t *)(entry + f->force_count);
   if (!adopt_forces(host, entry, f->force_count, data, f->force_used, f->force_set)) return false;
   memcpy(host->program.state, (const uint8_t *)f + size - plan->state_size, plan->state_size);
-  for (uint32_t i = 0; i < plan->tasks; i++) host->next_ns[i] = f->next_ns[i] + offset;
+  for (uint32_t i = 0; i < plan->tasks; i++) host->next_ns[i] = wrapped(f->next_ns[i], offset);
   host->faulted = f->faulted;
   host->time_base_ns = (uint64_t)f->time_base_ns;
-  host->start_ns = f->start_ns + offset;
+  host->start_ns = wrapped(f->start_ns, offset);
   atomic_store_explicit(&host->scan_time_ns, f->scan_time_ns, memory_order_relaxed);
   for (uint32_t i = 0; i < plan->tasks; i++)
     atomic_store(&host->status->task[i].state, host->faulted >> i & 1 ? TASK_FAULT : TASK_RUN);
@@ -239,7 +247,7 @@ void pair_begin(struct host *host) {
 
 static void missed(struct host *host, int64_t now, int64_t check) {
   struct pair *p = host->pair;
-  while (p->expected <= now) p->expected += p->interval;
+  if (p->expected <= now) p->expected += ((now - p->expected) / p->interval + 1) * p->interval;
   if (!p->ready) return;
   /* One that was itself kept from running has no say about the other, but not for ever. */
   if (now - check > p->interval / 2 && p->excused < p->missed_scans) {
