@@ -899,3 +899,18 @@ def test_integers_from_standard_functions_go_to_any_integer() -> None:
         """,
         "iec",
     )
+
+
+def test_an_empty_action_does_nothing() -> None:
+    run_both(
+        """
+        FUNCTION_BLOCK Valve
+        VAR n : INT; END_VAR
+        Later();
+        n := n + 1;
+        ACTION Later:
+        END_ACTION
+        END_FUNCTION_BLOCK
+        """,
+        "TEST 'empty' VAR v : Valve; END_VAR v(); v.Later(); ASSERT_EQ(v.n, 1); END_TEST",
+    )

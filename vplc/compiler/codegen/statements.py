@@ -404,6 +404,8 @@ class StatementEmitter(CallEmitter):
             else self.reach(self.address(s.instance))
         )
         name, may_fault = self.module.body(s.action)
+        if not name:
+            return
         status = self.op(f"call i32 @{name}(ptr %ctx, ptr {pointer})")
         self.status(status, may_fault)
 
