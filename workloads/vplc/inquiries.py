@@ -15,7 +15,7 @@ from typing import Any
 from manifests.errors import DocumentError, Problem
 from vplc.scan import status, variables, watch
 from vplc.scan.errors import NotRunning, Refused
-from workloads.vplc.program import LAYOUT_NAME, SOURCE_FOLDER, Control
+from workloads.vplc.program import LAYOUT_NAME, REPORT_NAME, SOURCE_FOLDER, Control
 from workloads.vplc.start import refused
 
 MAX_PATHS = 64
@@ -56,6 +56,11 @@ class Reader:
             left -= len(text.encode())
             files.append({"name": name, "text": text} if left >= 0 else {"name": name, "text": None})
         return {"program": self._control.name, "files": files}
+
+    async def report(self, arguments: Mapping[str, Any]) -> Any:
+        """What commissioning found: unit tests, simulation checks, digests. Signed with the program."""
+        only(arguments)
+        return json.loads((self._folder / REPORT_NAME).read_bytes())
 
     async def variables(self, arguments: Mapping[str, Any]) -> Any:
         """Rows of variables below ``prefix``, from ``offset``; with what may be set or forced from the centre."""

@@ -27,6 +27,7 @@ CONTROL_NAME = "control.json"
 LIBRARY_NAME = "program.so"
 LAYOUT_NAME = "program.json"
 SOURCE_FOLDER = "source"
+REPORT_NAME = "report.json"
 MAX_BYTES = 64 << 20
 
 VariablePath = Annotated[str, Meta(min_length=1, max_length=1000)]

@@ -114,6 +114,13 @@ async def test_the_source_is_the_one_that_was_signed(tank: VplcPlant, packed: Pa
     assert file["text"] == (packed / "source" / "tank.st").read_text()
 
 
+async def test_the_report_of_its_tests_and_simulation_came_with_the_program(tank: VplcPlant) -> None:
+    [answer] = await ask(tank, "report")
+    assert answer["passed"]
+    assert len(answer["tests"]) >= 8
+    assert all(check["passed"] for check in answer["simulation"]["checks"])
+
+
 async def test_variables_are_listed_with_what_may_be_changed(tank: VplcPlant) -> None:
     [answer] = await ask(tank, "variables", prefix="Tank.", limit=2000)
     rows = {row["path"]: row for row in answer["variables"]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -25,7 +26,7 @@ async def tank(tmp_path: Path) -> AsyncIterator[VplcPlant]:
 
 def document() -> dict[str, Any]:
     written: dict[str, Any] = yaml.safe_load(DOCUMENT.read_text())
-    written["sources"] = [str(DOCUMENT.with_name("tank.st"))]
+    written["project"] = str(DOCUMENT.with_name("project.yaml"))
     return written
 
 
@@ -83,13 +84,38 @@ def test_a_wrong_document_makes_no_program_and_keeps_the_one_before(
     assert sorted((path.name, path.read_bytes()) for path in out.rglob("*") if path.is_file()) == before
 
 
-def test_a_program_that_does_not_compile_says_where(tmp_path: Path) -> None:
-    (tmp_path / "wrong.st").write_text("PROGRAM P\nVAR x : INT; END_VAR\n  x := TRUE;\nEND_PROGRAM\n")
-    wrong = document() | {"sources": ["wrong.st"]}
-    (tmp_path / "control.yaml").write_text(yaml.safe_dump(wrong))
-    done = pack(tmp_path / "control.yaml", tmp_path / "control" / "tank")
+def test_a_program_that_does_not_compile_says_where(project: Path) -> None:
+    source = project / "tank.st"
+    source.write_text(source.read_text().replace("scans := scans + 1;", "scans := TRUE;"))
+    done = pack(project / "control.yaml", project / "control" / "tank")
     assert done.returncode == 1
-    assert "wrong.st:3" in done.stderr
+    assert re.search(r"tank\.st:\d+", done.stderr), done.stderr
+
+
+def test_a_program_whose_unit_test_fails_is_not_packed(project: Path) -> None:
+    tests = project / "tank_test.st"
+    tests.write_text(
+        tests.read_text().replace("ASSERT_NEAR(tank.pump.out, 25.0, 0.1)", "ASSERT_NEAR(tank.pump.out, 26.0, 0.1)")
+    )
+    done = pack(project / "control.yaml", project / "control" / "tank")
+    assert done.returncode == 1
+    assert "unit test 'a level below the set-point makes the pump run up along its ramp' failed" in done.stderr
+    assert not (project / "control" / "tank").exists()
+
+
+def test_a_program_whose_simulation_fails_is_not_packed(project: Path) -> None:
+    written = project / "project.yaml"
+    written.write_text(written.read_text().replace("from: 120s, within: 60s", "from: 120s, within: 1s"))
+    done = pack(project / "control.yaml", project / "control" / "tank")
+    assert done.returncode == 1
+    assert "check 'set-point step'" in done.stderr
+    assert not (project / "control" / "tank").exists()
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A copy of the tank's project, to be spoilt."""
+    return Path(shutil.copytree(DOCUMENT.parent, tmp_path / "tank"))
 
 
 def another_machine(folder: Path) -> None:
