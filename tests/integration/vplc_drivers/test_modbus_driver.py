@@ -229,6 +229,24 @@ def test_a_scan_with_a_wrong_driver_is_refused_and_the_old_one_goes_on(running: 
     until("the old program to go on", lambda: running.value("P.scans") > before + 20)
 
 
+def test_a_host_that_comes_back_with_other_channels_ends_the_driver_in_words(site: DriverSite) -> None:
+    site.station.start()
+    host = site.scan({"io": modbus(site)})
+    driver = site.drive("modbus")
+    site.until_state("running")
+    host.kill()
+    host.wait()
+    settings = modbus(site)
+    settings["outputs"] = settings["outputs"][:1]
+    site.scan({"io": settings})
+    _, said = driver.communicate(timeout=30)
+    assert driver.returncode == 1
+    assert "the program has no channel P.echo here" in said
+    assert site.told()["state"] == "stopped"
+    site.drive("modbus")
+    site.until_state("running")
+
+
 def test_a_driver_with_wrong_settings_ends_with_every_mistake(site: DriverSite) -> None:
     path = site.folder / "driver.json"
     path.write_text(json.dumps({"kind": "modbus", "prot": 1, "period_ms": -1, "inputs": [{"name": "x"}]}))

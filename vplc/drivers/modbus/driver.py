@@ -79,7 +79,12 @@ class ModbusDriver:
                 self._prepare()
                 self.place.image.spoil()
             if self._connected():
-                self._cycle()
+                try:
+                    self._cycle()
+                except KeyError:  # the host came back with other channels in the middle of the cycle
+                    if not self.place.look():
+                        raise
+                    self._prepare()
                 self.status.count("cycles")
             self.status.publish(time.monotonic())
             now = time.monotonic()

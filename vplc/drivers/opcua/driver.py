@@ -61,6 +61,7 @@ class OpcuaDriver:
         settings = self.place.settings
         assert isinstance(settings, Settings)
         self.settings = settings
+        self.anew = False
         self.outputs = Outputs(settings.writing, settings.safe)
         self.writes = bool(settings.outputs) and settings.writing.granted
         self.subscribed = Group("subscription")
@@ -86,6 +87,8 @@ class OpcuaDriver:
         first, most = self.settings.backoff_s
         wait_s = 0.0
         while not self.stop.wanted:
+            if self.anew:
+                self._prepare()
             self.good = False
             try:
                 await self._session(stopped)
@@ -101,9 +104,7 @@ class OpcuaDriver:
         end = time.monotonic() + seconds
         while not stopped.is_set():
             self.status.publish(time.monotonic())
-            if self.place.look():
-                self._prepare()
-                self.place.image.spoil()
+            self._look()
             if time.monotonic() >= end:
                 return
             await _until(stopped, min(0.2, end - time.monotonic()))
@@ -219,8 +220,7 @@ class OpcuaDriver:
         while not stopped.is_set():
             if self.failed:
                 raise _Lost(self.failed)
-            if self.place.look():
-                raise _Lost("the program was started anew")  # channels may lie elsewhere: begin again
+            self._look()
             silent_s = time.monotonic() - self.heard_s
             if silent_s > self.stale_s:
                 raise _Lost(f"no sign of life for {silent_s:.1f} s")
@@ -252,6 +252,12 @@ class OpcuaDriver:
         else:
             self.status.show(State.CONNECTING, "no values yet")
 
+    def _look(self) -> None:
+        """A program that was started anew may have other types under the same names: the session begins again."""
+        if self.place.look():
+            self.anew = True
+            self.failed = "the program was started anew"
+
     # -- values ------------------------------------------------------------------------------------------
 
     def _taken(self, result: Any) -> None:
@@ -264,7 +270,8 @@ class OpcuaDriver:
                 self._take(notification.MonitoredItems)
             elif isinstance(notification, ua.StatusChangeNotification):
                 self.failed = f"the server ended the subscription: {notification.Status.name}"
-        if self.values and not self.place.look():
+        self._look()
+        if self.values and not self.anew:
             self.place.image.write(self.values, Quality.GOOD, int(self.heard_s * 1e9))
 
     def _take(self, items: Sequence[Any]) -> None:
