@@ -1,7 +1,8 @@
 """Takes everything off a node that its agent put there: ``sluice agent clear``, before a machine is given away.
 
 Not part of any loop. Refuses while an agent runs on the state folder, because that agent would start it all again.
-Identity, buffer and what was trusted stay on disk: what has not been sent is not thrown away by this.
+Identity, buffer, what was trusted and what instances of class control kept stay on disk: what has not been sent is not
+thrown away by this.
 """
 
 from __future__ import annotations

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from typing import Any
 
@@ -14,6 +15,7 @@ from fastapi.responses import StreamingResponse
 
 from manifests.messages import MAX_INQUIRY_BYTES, InquiryAnswer, Severity
 from orchestrator.api.access import CentreDep, UserDep
+from orchestrator.api.live import still_allowed
 from orchestrator.api.parameters import placed_instance
 from orchestrator.api.problems import ApiError, responses
 from orchestrator.api.schemas import AnswerView, InquiryEnd, InquiryRequest
@@ -24,6 +26,7 @@ from orchestrator.store import events
 from orchestrator.views import at
 
 STREAM = "text/event-stream"
+CHECK_S = 15.0
 _STATUS = {"refused": 422, "timeout": 504, "unreachable": 503}
 router = APIRouter(tags=["inquiries"])
 
@@ -54,7 +57,8 @@ async def ask_instance(
         raise ApiError(429, str(error), headers={"Retry-After": "2"}) from error
     if STREAM in request.headers.get("accept", ""):
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        return StreamingResponse(_stream(centre, asked), media_type=STREAM, headers=headers)
+        parts = _stream(centre, asked, still_allowed(request, centre))
+        return StreamingResponse(parts, media_type=STREAM, headers=headers)
     async with aclosing(centre.inquiries.follow(asked)) as answers:  # type: ignore[type-var]  # it is a generator
         async for answer in answers:
             return _view(centre, asked, answer)
@@ -63,10 +67,17 @@ async def ask_instance(
     raise ApiError(_STATUS[asked.end], asked.detail)
 
 
-async def _stream(centre: Centre, asked: Asked) -> AsyncIterator[bytes]:
+async def _stream(centre: Centre, asked: Asked, allowed: Callable[[], bool]) -> AsyncIterator[bytes]:
+    loop = asyncio.get_running_loop()
+    checked = loop.time()
     async with aclosing(centre.inquiries.follow(asked)) as answers:  # type: ignore[type-var]  # it is a generator
         yield b"retry: 86400000\n\n"  # a browser must not ask again by itself
         async for answer in answers:
+            if loop.time() - checked >= CHECK_S:  # a session that ended meanwhile must not go on watching
+                checked = loop.time()
+                if not await to_thread.run_sync(allowed):
+                    asked.end, asked.detail = "ended", "the session has ended"
+                    break
             yield message("answer", _view(centre, asked, answer))
     end = InquiryEnd(id=asked.inquiry.id, reason=asked.end, detail=asked.detail, dropped=asked.dropped)
     yield message("end", end)

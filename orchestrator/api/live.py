@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -11,6 +12,7 @@ from pydantic import BaseModel
 from orchestrator.api.access import SESSION_COOKIE, CentreDep, UserDep
 from orchestrator.api.problems import ApiError, responses
 from orchestrator.api.schemas import EventView, LiveValues, RolloutView, SiteSummary
+from orchestrator.centre import Centre
 from orchestrator.live import TooManyListenersError
 
 router = APIRouter(tags=["live"])
@@ -22,6 +24,19 @@ EVENT_SHAPES: dict[str, type[BaseModel]] = {
     "rollout": RolloutView,
     "event": EventView,
 }
+
+
+def still_allowed(request: Request, centre: Centre) -> Callable[[], bool]:
+    """Whether whoever made this request may still listen; asked again and again while a stream is open."""
+    session_id = request.cookies.get(SESSION_COOKIE)
+    bearer = request.headers.get("authorization", "").partition(" ")[2]
+
+    def allowed() -> bool:
+        if bearer:
+            return centre.access.token_user(bearer) is not None
+        return session_id is not None and centre.access.session(session_id) is not None
+
+    return allowed
 
 
 @router.get(
@@ -44,16 +59,8 @@ async def follow(
     request: Request, user: UserDep, centre: CentreDep, site: Annotated[list[str] | None, Query()] = None
 ) -> StreamingResponse:
     """What changes, as it changes; starts with the current state."""
-    session_id = request.cookies.get(SESSION_COOKIE)
-    bearer = request.headers.get("authorization", "").partition(" ")[2]
-
-    def still_allowed() -> bool:
-        if bearer:
-            return centre.access.token_user(bearer) is not None
-        return session_id is not None and centre.access.session(session_id) is not None
-
     try:
-        parts = await centre.live.follow((site or [])[:200], still_allowed)
+        parts = await centre.live.follow((site or [])[:200], still_allowed(request, centre))
     except TooManyListenersError as error:
         raise ApiError(503, "too many screens are connected", headers={"Retry-After": "10"}) from error
     return StreamingResponse(

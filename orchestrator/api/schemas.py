@@ -298,8 +298,8 @@ class AnswerView(Shape):
 
 
 class InquiryEnd(Shape):
-    """SSE event ``end``, the last one. ``reason``: final, refused, timeout, or unreachable; ``dropped`` answers came
-    faster than they were read."""
+    """SSE event ``end``, the last one. ``reason``: final, refused, timeout, unreachable, or ended (the session);
+    ``dropped`` answers came faster than they were read."""
 
     id: str
     reason: str

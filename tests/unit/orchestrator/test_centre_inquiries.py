@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from manifests.messages import InquiryAnswer
+from orchestrator.api.inquiries import _stream
 from orchestrator.inquiries import BURST, MAX_PER_SITE, MAX_QUEUED, PICK_UP_S, Asked, Inquiries, TooManyInquiriesError
 
 NODE = ("hamburg", "edge1")
@@ -126,3 +127,17 @@ async def test_answers_nobody_reads_are_bounded_and_the_newest_stay() -> None:
     got = await collected(inquiries, asked)
     assert (got[0], got[-1], len(got)) == (b"10", str(count - 1).encode(), MAX_QUEUED)
     assert asked.dropped == 10
+
+
+async def test_a_stream_ends_with_the_session_and_the_instance_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.api.inquiries.CHECK_S", 0.0)
+    inquiries = made()
+    asked = ask(inquiries)
+    inquiries.fetch(NODE)
+    inquiries.answered(NODE, [answer(asked, b"1", final=False), answer(asked, b"2", final=False)])
+    centre: Any = type("Centre", (), {"inquiries": inquiries, "now_ns": staticmethod(lambda: 0)})
+    allowed = iter([True, False])
+    parts = [part async for part in _stream(centre, asked, lambda: next(allowed))]
+    assert [part.split(b"\n")[0] for part in parts] == [b"retry: 86400000", b"event: answer", b"event: end"]
+    assert b'"reason":"ended"' in parts[-1]
+    assert inquiries.fetch(NODE) == ((), (asked.inquiry.id,))
