@@ -37,8 +37,8 @@ from tests.bench.scan_hosts import (
 from vplc.scan import build, change, status
 
 PREFIXES = ("scan_", "online_change_")
-SLICES = 6
-SLICE_S = 5
+SLICES = 4
+SLICE_S = 7
 
 
 def figures() -> Iterator[Figure]:
