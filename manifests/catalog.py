@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from manifests.checking import (
     VerifiedRepository,
     approvals,
     catalog_policy,
+    check,
     consents,
     parse,
     read_catalog,
@@ -46,6 +48,7 @@ from manifests.policy import (
 )
 from manifests.signing import (
     MAX_RELEASE_BYTES,
+    complete_root,
     expiry,
     meta_of,
     public_half,
@@ -88,12 +91,13 @@ class CatalogEditor:
         self._signers = signers
         self._kept: Path | None = None
         self._changed: set[str] = set()
+        self._root_files: dict[str, bytes] = {}
+        self._files: dict[str, bytes] = {}  # what each role said last, with its signatures
         if verified is None:
             self._snapshot_version = 0
             self._versions: dict[str, MetaFile] = {}
             self._roles = {TOP: Targets(version=1, expires=_NEVER, targets={})}
             self._roles[TOP].version = 0
-            self._root_version = 1
         else:
             self._snapshot_version = verified.snapshot.version
             self._versions = dict(verified.snapshot.meta)
@@ -140,6 +144,8 @@ class CatalogEditor:
         verified = verify_repository(root, files, now=None, timestamp=False)
         ask = secret if callable(secret) else (lambda _: secret or "")
         editor = cls(verified, verified.root_bytes, _Opened(kit, verified, ask))
+        named = {role: f"{meta.version}.{role}" for role, meta in verified.snapshot.meta.items()}
+        editor._files = {role: files[name] for role, name in named.items() if name in files}
         editor._kept = kept
         return editor
 
@@ -228,6 +234,32 @@ class CatalogEditor:
         found.keys = {keyid: key for keyid, key in found.keys.items() if keyid in used}
         top.delegations = found
         self._changed.add(TOP)
+        if isinstance(self._signers, _Opened):
+            self._signers.delegate(role, [key.keyid for key in public])
+        if not self._still_signed(role):
+            self._changed.add(role)
+
+    def adopt_root(self, data: bytes) -> None:
+        """Goes on under a newer root, which belongs among what is uploaded. Raises TrustError when it does not follow
+        the one before."""
+        self.root = complete_root(self.root, data)
+        root = parse(data, Root, "root.json").signed
+        if self._verified is not None:
+            self._verified = replace(self._verified, root=root, root_bytes=data)
+        if isinstance(self._signers, _Opened):
+            self._signers.adopt(root)
+        self._root_files[f"{root.version}.root.json"] = data
+
+    def delegations(self) -> dict[str, tuple[int, tuple[str, ...]]]:
+        """Role to threshold and key ids."""
+        found = self._roles[TOP].delegations
+        roles = found.roles if found is not None else None
+        return {name: (role.threshold, tuple(role.keyids)) for name, role in (roles or {}).items()}
+
+    def expiries(self) -> dict[str, datetime]:
+        """When each role's newest file ends."""
+        found = {f"role {role}": said.expires for role, said in self._roles.items()}
+        return {"root": parse(self.root, Root, "root.json").signed.expires, **found}
 
     def remove(self, path: str) -> None:
         """Withdraw a release: nothing new may run it. Raises TrustError (``unknown-release``)."""
@@ -257,7 +289,7 @@ class CatalogEditor:
         fresh. Raises TrustError (``threshold``) when the keys here cannot sign all of it; nothing is kept then.
         """
         roles = self._changed or {role for role in self._roles if self.may(role)}
-        files: dict[str, bytes] = {}
+        files = dict(self._root_files)
         versions = dict(self._versions)
         for role in sorted(roles):
             said = self._roles[role]
@@ -270,9 +302,23 @@ class CatalogEditor:
         snapshot = Snapshot(version=number, expires=expiry(now, lifetime), meta=versions)
         files[f"{number}.snapshot.json"] = sign_metadata(snapshot, self._enough("snapshot"), now)
         self._versions, self._snapshot_version, self._changed = versions, number, set()
+        self._root_files = {}
         if self._kept is not None:
             self._keep(self._kept, files)
         return files
+
+    def _still_signed(self, role: str) -> bool:
+        """Whether those who may sign a role now have signed what it says: it may not vanish, so else it is signed anew
+        in the same go. A role that never said anything has nothing to sign."""
+        data = self._files.get(f"{role}.json")
+        if data is None:
+            return role not in self._roles
+        metadata = parse(data, Targets, role)
+        try:
+            check(role, lambda: self._roles[TOP].verify_delegate(role, metadata.signed_bytes, metadata.signatures))
+        except TrustError:
+            return False
+        return True
 
     def _enough(self, role: str) -> Sequence[Signer]:
         signers = self._signers.get(role, ())
@@ -330,7 +376,8 @@ class CatalogEditor:
                 work.write_bytes(files[name])
                 work.replace(place / name)
             for path in place.iterdir():
-                if path.name not in files and path.name not in wanted:
+                kept = path.name in files or path.name in wanted or path.name.endswith(".root.json")
+                if not kept:
                     path.unlink()
         except OSError as error:
             raise MachineError(f"cannot keep what was signed: {error.strerror}", where=str(place)) from error
@@ -346,6 +393,12 @@ class _Opened(Mapping[str, Sequence[Signer]]):
         for name, role in (delegations.roles or {}).items() if delegations is not None else ():
             self._keyids[name] = set(role.keyids)
         self._opened: dict[str, Signer] = {}
+
+    def delegate(self, role: str, keyids: Sequence[str]) -> None:
+        self._keyids[role] = set(keyids)
+
+    def adopt(self, root: Root) -> None:
+        self._keyids.update({role: set(root.roles[role].keyids) for role in (TOP, "snapshot")})
 
     def __getitem__(self, role: str) -> Sequence[Signer]:
         wanted = self._keyids[role] & self._kit.keyids()

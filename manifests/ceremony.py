@@ -15,7 +15,8 @@ from datetime import datetime
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from securesystemslib.signer import CryptoSigner
+from securesystemslib.signer import CryptoSigner, Key, Signer
+from tuf.api.metadata import Root
 
 from manifests import catalog, pki, signing
 from manifests.errors import MachineError, TrustError
@@ -157,3 +158,34 @@ def renew_server(folder: Path, *, server_names: Sequence[str], now: datetime, pa
     (online / "server-chain.pem.new").write_bytes(chain + ca_cert)
     (online / "server.pem.new").replace(online / "server.pem")
     (online / "server-chain.pem.new").replace(online / "server-chain.pem")
+
+
+# ---------------------------------------------------------------- who may sign, after the first day
+
+
+def new_member(folder: Path, name: str, passphrase: str | None, *, root: bytes) -> Path:
+    """A kit with one key of its own, for one person; gives the public file. Raises MachineError if the key exists.
+
+    ``root``: the catalog root the kit trusts, so that its owner need not believe whoever hands over a catalog.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_key(folder, name, generate_signing_key(), passphrase)
+        (folder / "catalog.root.json").write_bytes(root)
+    except FileExistsError as error:
+        raise MachineError("this key exists; keys are never overwritten", where=str(folder / name)) from error
+    except OSError as error:
+        raise MachineError(f"cannot write the kit: {error.strerror}", where=str(folder)) from error
+    return folder / f"{name}{PUBLIC_SUFFIX}"
+
+
+def widen_snapshot(root: bytes, members: Sequence[Key], signers: Sequence[Signer], *, now: datetime) -> bytes | None:
+    """The next root, in which ``members`` may sign the snapshot too, as everybody who signs a delegated role must;
+    None when they may already. The caller checks with ``signing.complete_root`` whether its signatures suffice."""
+    known = signing.parse(root, Root, "root.json").signed
+    keyids = known.roles["snapshot"].keyids
+    if all(member.keyid in keyids for member in members):
+        return None
+    everybody = [known.keys[keyid] for keyid in keyids]
+    everybody += [member for member in members if member.keyid not in keyids]
+    return signing.next_root(root, signers=signers, replace={"snapshot": everybody}, now=now)

@@ -74,6 +74,7 @@ __all__ = [
     "missing_files",
     "new_root",
     "next_root",
+    "parse",
     "parse_release",
     "read_catalog",
     "refusal",
