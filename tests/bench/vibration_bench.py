@@ -1,8 +1,8 @@
 """Speed of the vibration analysis against one raw float32 transform per channel (scipy), measured in the same run.
 
 Answers are counted over two populations of simulated machines; the second ("hard") is what real records do to a
-diagnosis. 64 channels of 1 s at 51.2 kHz on one core. Raw and ours alternate and the best of each counts: what else the machine
-does then falls on both. Payload decoding is bytes to float32 samples in the sensor's unit.
+diagnosis. Speed: 64 channels of 1 s at 51.2 kHz on one core. Raw and ours alternate and the best of each counts: what
+else the machine does then falls on both. Payload decoding is bytes to float32 samples in the sensor's unit.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from workloads.vibration.shaft import measured_shaft
 # (tests/simulators/bearing_population.py): no more than about one null in a hundred exceeds PART.
 PART = 0.18
 # Below this score no decoy need be looked for: some order of any record fits better.
-FAINT = 0.3
+FAINT = 0.4
 # Impacts have harmonics: a fault needs two lines of its comb this many dB over the floor.
 LINES, LINE_DB = 2, 8.0
 # A cage draws lines where belts, loose parts and slow wander draw theirs: named only when plain.
