@@ -51,7 +51,7 @@ from manifests.checking import (
     verify_root,
     version_of,
 )
-from manifests.errors import InternalError, TrustError
+from manifests.errors import InternalError, SluiceError, TrustError
 from manifests.model import DesiredInstance, PlacedInstance, SiteFacts, WorkloadRelease, release_path
 
 __all__ = [
@@ -202,6 +202,8 @@ def countersign(draft: bytes, signers: Sequence[Signer | Ed25519PrivateKey]) -> 
             metadata.sign(signer if isinstance(signer, Signer) else CryptoSigner(signer), append=True)
         return metadata.to_bytes(_COMPACT)
     except (SerializationError, exceptions.RepositoryError) as error:
+        if isinstance(error.__cause__, SluiceError):  # a token's own refusal, such as a wrong PIN
+            raise error.__cause__ from error
         raise InternalError(f"metadata that cannot be signed: {error}: {error.__cause__}") from error
 
 
@@ -241,6 +243,8 @@ def sign_metadata(
             metadata.sign(signer if isinstance(signer, Signer) else CryptoSigner(signer), append=True)
         return metadata.to_bytes(_COMPACT)
     except (SerializationError, exceptions.RepositoryError) as error:
+        if isinstance(error.__cause__, SluiceError):  # a token's own refusal, such as a wrong PIN
+            raise error.__cause__ from error
         raise InternalError(f"metadata that cannot be signed: {error}: {error.__cause__}") from error
 
 
