@@ -122,9 +122,11 @@ def read(folder: Path) -> list[dict[str, Json]]:
     """The status of every driver that has ever run in the folder, by name. `alive` is whether it still does: what a
     dead driver said last is shown as state "silent"."""
     out: list[dict[str, Json]] = []
-    for path in sorted(folder.glob("driver.*.json")):
+    # A file that is just being replaced may be missing from a listing; the driver's lock is always there.
+    names = {p.name.removeprefix("driver.").rpartition(".")[0] for p in folder.glob("driver.*")}
+    for name in sorted(names):
         try:
-            row = json.loads(path.read_bytes())
+            row = json.loads(path_of(folder, name).read_bytes())
         except (OSError, ValueError):
             continue
         if not isinstance(row, dict) or row.get("format") != FORMAT:
