@@ -6,6 +6,7 @@ Each answer is JSON. Nothing here changes anything; writing goes through live pa
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -13,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from manifests.errors import DocumentError, Problem
-from vplc.scan import status, variables, watch
-from vplc.scan.errors import NotRunning, Refused
+from vplc.drivers import status as driver_status
+from vplc.scan import journal, status, variables, watch
+from vplc.scan.access import Access
+from vplc.scan.errors import NotRunning, Refused, ScanError
 from workloads.vplc.program import LAYOUT_NAME, REPORT_NAME, SOURCE_FOLDER, Control
 from workloads.vplc.start import refused
 
@@ -24,6 +27,7 @@ MAX_SOURCE_BYTES = 900_000  # an answer holds 1 MB
 SHORTEST_MS = 50
 LONGEST_S = 3600.0
 _WAIT_S = 2.0
+JOURNAL = 100  # entries told
 
 
 class Reader:
@@ -33,13 +37,27 @@ class Reader:
         self._run, self._folder, self._control = run, folder, control
 
     async def status(self, arguments: Mapping[str, Any]) -> Any:
-        """The host's status block: tasks with histograms, alarms, faults."""
+        """The host's status block: tasks with histograms, alarms, faults; the drivers' own words; what is forced, and
+        who forced or released what lately."""
         only(arguments)
+        return await asyncio.to_thread(self._status)
+
+    def _status(self) -> dict[str, Any]:
         try:
-            found = await asyncio.to_thread(status.read, self._run)
+            found = status.read(self._run)
         except NotRunning as error:
             raise wrong("status", str(error)) from error
-        return found.as_json() | {"program": self._control.name, "now_ns": time.monotonic_ns()}
+        forced: dict[str, Any] = {}
+        if found.forces:
+            with contextlib.suppress(ScanError), Access(self._run) as access:
+                forced = access.forced()
+        return found.as_json() | {
+            "program": self._control.name,
+            "now_ns": time.monotonic_ns(),
+            "drivers": driver_status.read(self._run),
+            "forced": forced,
+            "journal": journal.since(self._run, 0)[-JOURNAL:],
+        }
 
     async def source(self, arguments: Mapping[str, Any]) -> Any:
         """The signed source text: all files, or the one named ``file``. ``pous`` says where each begins."""

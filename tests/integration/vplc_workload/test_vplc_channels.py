@@ -107,6 +107,18 @@ async def test_a_force_at_the_node_is_not_ended_from_the_centre(tank: VplcPlant)
         assert access.forced() == {"Tank.gain": pytest.approx(0.7)}
 
 
+async def test_the_status_tells_what_is_forced_by_whom_and_how_the_drivers_are(tank: VplcPlant) -> None:
+    with Access(tank.shared, "somebody at the machine") as access:
+        access.force({"Tank.pump_speed": 300})
+    [answer] = await ask(tank, "status")
+    assert answer["forced"] == {"Tank.pump_speed": 300}
+    entry = answer["journal"][-1]
+    assert (entry["who"], entry["what"], entry["path"]) == ("somebody at the machine", "force", "Tank.pump_speed")
+    assert [(one["name"], one["kind"], one["state"]) for one in answer["drivers"]] == [
+        ("remote_io", "modbus", "running")
+    ]
+
+
 async def test_the_source_is_the_one_that_was_signed(tank: VplcPlant, packed: Path) -> None:
     [answer] = await ask(tank, "source")
     [file] = answer["files"]
