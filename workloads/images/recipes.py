@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from workloads.images.rootfs import BROKER, Rootfs
+from workloads.images.rootfs import BROKER, PYTHON_SMALL, Rootfs
 
 BASE = "python:3.11-slim-bookworm"
 """The base every Dockerfile names. Pulled where a registry serves it, else made here under the same name."""
@@ -39,7 +39,7 @@ class Recipe:
     @property
     def requirements(self) -> str | None:
         """Its hash-pinned requirement file; None for an image without Python of its own."""
-        return None if self.rootfs or self.runtime else f"{self.folder}/requirements.txt"
+        return None if self.runtime or (self.rootfs and not self.extras) else f"{self.folder}/requirements.txt"
 
     @property
     def dockerfile(self) -> str:
@@ -67,6 +67,9 @@ def _vplc(name: str, extra: str, goal_mb: int) -> Recipe:
         folder=f"workloads/vplc/images/{name}",
         sources=("manifests", "workloads/__init__.py", "workloads/kit", *parts),
         extras=(extra,),
+        rootfs=PYTHON_SMALL,
+        # YAML is what people write and releases are packed from; a site reads JSON.
+        unused=("yaml", "_yaml", "pyyaml-*"),
         goal_mb=goal_mb,
         native=True,
     )
@@ -77,10 +80,10 @@ def _control(name: str, document: str, runtime: str) -> Recipe:
     return Recipe(
         name=name,
         folder="workloads/vplc/images/program",
-        sources=(document.rpartition("/")[0], "vplc/compiler", "vplc/library", "vplc/runtime", "workloads/vplc"),
+        sources=(document.rpartition("/")[0], "vplc", "workloads/vplc"),
         runtime=runtime,
         program=document,
-        goal_mb=80,
+        goal_mb=42,
     )
 
 
@@ -89,7 +92,7 @@ RECIPES: tuple[Recipe, ...] = (
     _workload("modbus"),
     # The address space that a server starts with, 20 MB; a client reads the device's own.
     _workload("opcua", unused=("asyncua/server/standard_address_space/standard_address_space_*",)),
-    _vplc("vplc", "kit", goal_mb=80),
+    _vplc("vplc", "kit", goal_mb=40),
     _control("tank", "vplc/examples/tank/control.yaml", runtime="vplc"),
     # numpy and its linear algebra are 48 MB; Parquet's library stays out (extra vibration-files).
     _workload("vibration", unused=("asyncua/server/standard_address_space/standard_address_space_*",), goal_mb=160),

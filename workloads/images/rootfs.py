@@ -81,6 +81,50 @@ PYTHON = Rootfs(
     links={"usr/bin/python3": "python3.11", "usr/bin/python": "python3.11"},
 )
 
+_STDLIB = "usr/lib/python3.11/"
+_UNUSED_PACKAGES = (
+    "ensurepip", "idlelib", "lib2to3", "multiprocessing", "pydoc_data", "sqlite3", "test", "tkinter", "turtledemo",
+    "unittest", "venv", "wsgiref", "xml", "xmlrpc", "curses", "dbm", "distutils", "__phello__", "html", "http",
+    "email/mime",
+)  # fmt: skip
+_UNUSED_MODULES = (
+    "turtle", "pydoc", "doctest", "pdb", "tarfile", "zipfile", "imaplib", "smtplib", "mailbox", "nntplib", "ftplib",
+    "poplib", "telnetlib", "cgi", "cgitb", "optparse", "pickletools", "plistlib", "aifc", "wave", "sunau", "chunk",
+    "webbrowser", "trace", "cProfile", "profile", "pstats", "lzma", "bz2", "_pydecimal", "_pyio", "tabnanny", "pyclbr",
+    "pipes", "crypt", "fileinput", "netrc", "modulefinder", "smtpd", "asynchat", "asyncore", "mailcap",
+    "sched", "getopt", "sndhdr", "imghdr", "uu", "xdrlib", "nturl2path", "binhex", "antigravity",
+)  # fmt: skip
+_UNUSED_LIBRARIES = (
+    "_curses", "_dbm", "nis", "readline", "ossaudiodev", "_test", "_ctypes_test", "_xx", "xx", "_ssl", "_hashlib",
+    "_sqlite3", "_codecs_", "_lzma", "_bz2", "audioop", "_multi", "_crypt", "spwd", "pyexpat", "_lsprof",
+)  # fmt: skip
+_UNUSED_CODECS = (
+    "mac_", "cp1", "cp7", "cp8", "cp9", "iso", "koi", "hp_", "big5", "gb", "euc_", "shift", "johab", "hz", "ptcp", "kz",
+    "palmos", "tis", "quopri", "bz2_", "uu_", "rot_", "hex_", "base64_", "mbcs", "oem", "utf_7", "undefined",
+)  # fmt: skip
+
+PYTHON_SMALL = Rootfs(
+    # For a process that speaks plain sockets: no TLS, no database, no tool, no encodings of other centuries.
+    packages=("python3.11-minimal", "libpython3.11-stdlib"),
+    keep=(
+        "usr/bin/python3.11",
+        "usr/lib/python3.11/*",
+        "etc/python3.11/*",
+        "lib/*/libm.so.6",
+        "lib/*/libpthread.so.0",
+        "lib/*/libdl.so.2",
+        "lib/*/librt.so.1",
+    ),
+    drop=(
+        *(f"{_STDLIB}{name}/*" for name in _UNUSED_PACKAGES),
+        *(f"{_STDLIB}{name}.py" for name in _UNUSED_MODULES),
+        *(f"{_STDLIB}lib-dynload/{name}*" for name in _UNUSED_LIBRARIES),
+        *(f"{_STDLIB}encodings/{name}*" for name in _UNUSED_CODECS),
+        f"{_STDLIB}config-3.11-*",
+    ),
+    links={"usr/bin/python3": "python3.11", "usr/bin/python": "python3.11"},
+)
+
 BROKER = Rootfs(packages=("mosquitto",), keep=("usr/sbin/mosquitto",))
 
 
