@@ -187,6 +187,16 @@ class Call(Expr):
 
 
 @dataclass(slots=True, eq=False)
+class Guarded(Expr):
+    """A standard function with EN or ENO: `value` is computed only when `enable` holds."""
+
+    enable: Expr | None
+    enabled_out: Expr | None
+    value: Expr
+    own_enable: bool = False
+
+
+@dataclass(slots=True, eq=False)
 class TypeTest(Expr):
     """`target ?= operand`: the operand, or null when its instance is no `block` (or does not implement it)."""
 

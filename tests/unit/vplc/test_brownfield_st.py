@@ -914,3 +914,28 @@ def test_an_empty_action_does_nothing() -> None:
         """,
         "TEST 'empty' VAR v : Valve; END_VAR v(); v.Later(); ASSERT_EQ(v.n, 1); END_TEST",
     )
+
+
+@pytest.mark.parametrize("profile", ["iec", "codesys"])
+def test_standard_functions_obey_en_and_set_eno(profile: str) -> None:
+    run_both(
+        "FUNCTION Half : INT VAR_INPUT x : INT; END_VAR Half := x / 2; END_FUNCTION",
+        """
+        TEST 'numbers'
+        VAR n : INT := 7; r : REAL := 2.5; ok : BOOL := TRUE; END_VAR
+        n := ADD(EN := FALSE, IN1 := 1, IN2 := n, ENO => ok); ASSERT_EQ(n, 7); ASSERT_FALSE(ok);
+        n := ADD(EN := TRUE, IN1 := 1, IN2 := n, ENO => ok); ASSERT_EQ(n, 8); ASSERT_TRUE(ok);
+        r := INT_TO_REAL(EN := NOT ok, IN := n); ASSERT_EQ(r, 2.5);
+        r := Half(EN := FALSE, x := 9, ENO => ok); ASSERT_EQ(r, 2.5); ASSERT_FALSE(ok);
+        n := SEL(EN := TRUE, G := TRUE, IN0 := 1, IN1 := 2, ENO => ok); ASSERT_EQ(n, 2); ASSERT_TRUE(ok);
+        n := 10 / ADD(EN := TRUE, IN1 := 2, IN2 := 3); ASSERT_EQ(n, 2);
+        END_TEST
+        TEST 'texts'
+        VAR s : STRING := 'old'; ok : BOOL; END_VAR
+        s := CONCAT(EN := ok, IN1 := 'a', IN2 := 'b'); ASSERT_EQ(s, 'old');
+        s := CONCAT(EN := TRUE, IN1 := 'a', IN2 := s, ENO => ok); ASSERT_EQ(s, 'aold'); ASSERT_TRUE(ok);
+        ASSERT_EQ(CONCAT(EN := FALSE, IN1 := 'a', IN2 := s), '');
+        END_TEST
+        """,
+        profile,
+    )

@@ -372,6 +372,31 @@ class Calls(Generics):
             eno = self.target(found["ENO"].value)
         return en, eno
 
+    def guarded(self, e: typed.Expr, node: tree.Call) -> typed.Expr:
+        """A standard function's value under its EN and ENO."""
+        found = {a.name.upper(): a for a in node.args if a.name.upper() in ("EN", "ENO")}
+        if not found or e.type is ERROR:
+            return e
+        en, eno = self.enable(found, [])
+        e = self.settle(e)
+        return typed.Guarded(e.type, e.start, en, eno, e)
+
+    def lifted(self, value: typed.Expr) -> typed.Expr:
+        """A converted value under EN: the conversion goes inside, so that EN = FALSE keeps the target."""
+        if not isinstance(value, typed.Convert):
+            return value
+        inner = self.lifted(value.operand)
+        if isinstance(inner, typed.Call) and inner.enable is not None:
+            plain = typed.Call(
+                inner.type, inner.start, inner.callee, inner.args, inner.outputs, inner.instance, inner.virtual
+            )
+            plain.extra = inner.extra
+            inner = typed.Guarded(inner.type, inner.start, inner.enable, inner.enabled_out, plain, inner.own_enable)
+        if not isinstance(inner, typed.Guarded):
+            return value
+        done = typed.Convert(value.type, value.start, inner.value, value.mode)
+        return typed.Guarded(value.type, value.start, inner.enable, inner.enabled_out, done, inner.own_enable)
+
     # -- calls ---------------------------------------------------------------------------------------
 
     def call(self, node: tree.Call, want: Type | None) -> typed.Expr:
@@ -383,7 +408,7 @@ class Calls(Generics):
                     self.expr(arg.value)
             return self.bad(node)
         if callee.kind == "intrinsic":
-            return self.intrinsic(callee.name, node, want)
+            return self.guarded(self.intrinsic(callee.name, node, want), node)
         if callee.kind in ("block", "action"):
             name = callee.symbol.name if callee.symbol else "?"
             self.error(
@@ -555,7 +580,7 @@ class Calls(Generics):
             statement = self.test_statement(callee.name, call)
             if statement is not None:
                 return statement
-            e = self.intrinsic(callee.name, call, None)
+            e = self.guarded(self.intrinsic(callee.name, call, None), call)
             return None if e.type is ERROR else typed.Evaluate(call.start, e)
         return typed.Evaluate(call.start, self.function_call(callee, call))
 

@@ -145,7 +145,7 @@ class Statements(InitialValues):
                 "copy its variables one by one",
             )
             return None
-        return typed.Assign(node.start, place, value)
+        return typed.Assign(node.start, place, self.lifted(value))
 
     def assign_part(self, node: tree.Assign, target: tree.Member) -> typed.Stmt | None:
         """`x.%Bi := value` with a variable i; None for all else."""

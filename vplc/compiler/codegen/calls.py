@@ -110,7 +110,12 @@ class CallEmitter(IntrinsicEmitter):
         return e.operand if isinstance(e, Held) else super().value(e)
 
     def string(self, e: typed.Expr) -> str:
+        if isinstance(e, typed.Guarded):
+            return self.guarded_memory(e)
         return e.operand if isinstance(e, Held) else super().string(e)
+
+    def temporary(self, e: typed.Expr) -> str:
+        return self.guarded_memory(e) if isinstance(e, typed.Guarded) else super().temporary(e)
 
     def assign_scalar(self, place: typed.Expr, value: str) -> None:
         if isinstance(place, typed.PropertyPlace):
@@ -188,6 +193,19 @@ class CallEmitter(IntrinsicEmitter):
             self.assign_scalar(enabled, "0")
         self.jump(done)
         self.begin(done)
+
+    def guarded(self, e: typed.Guarded) -> str:
+        """Inside an expression EN = FALSE gives the type's default."""
+        slot = self.alloca_type(ir_type(e.type))
+        self.store(e.type, self.initial_text(e.type, None), slot)
+        self.with_enable(e.enable, e.enabled_out, lambda: self.store(e.type, self.value(e.value), slot), e.own_enable)
+        return self.load(e.type, slot)
+
+    def guarded_memory(self, e: typed.Guarded) -> str:
+        slot = self.alloca(e.type.size, 8)
+        self.initialise(slot, e.type, None)
+        self.with_enable(e.enable, e.enabled_out, lambda: self.assign_into(slot, e.type, e.value), e.own_enable)
+        return slot
 
     def plain_call(self, e: typed.Call, target: str) -> None:
         callee = e.callee

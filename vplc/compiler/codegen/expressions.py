@@ -37,6 +37,9 @@ class ExpressionEmitter(ConversionEmitter):
     def property_value(self, e: typed.PropertyPlace) -> str:
         raise NotImplementedError
 
+    def guarded(self, e: typed.Guarded) -> str:
+        raise NotImplementedError
+
     def type_test(self, e: typed.TypeTest) -> str:
         raise NotImplementedError
 
@@ -82,6 +85,8 @@ class ExpressionEmitter(ConversionEmitter):
             return self.op(f"add i64 {a}, {b}")
         if isinstance(e, typed.StringPointer):
             return self.op(f"ptrtoint ptr {self.string(e.value)} to i64")
+        if isinstance(e, typed.Guarded):
+            return self.guarded(e)
         if isinstance(e, typed.TypeTest):
             return self.type_test(e)
         if isinstance(e, typed.Attempt):

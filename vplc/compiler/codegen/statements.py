@@ -121,6 +121,15 @@ class StatementEmitter(CallEmitter):
     def assign(self, s: typed.Assign) -> None:
         place, e = s.place, s.value
         t = place.type
+        if isinstance(e, typed.Guarded):
+            guarded = e
+            self.with_enable(
+                e.enable,
+                e.enabled_out,
+                lambda: self.assign(typed.Assign(s.start, place, guarded.value)),
+                e.own_enable,
+            )
+            return
         if isinstance(e, typed.Call) and e.enable is not None:
             # EN = FALSE leaves the target as it is.
             inner = typed.Call(e.type, e.start, e.callee, e.args, e.outputs, e.instance, e.virtual, None, None, e.extra)
