@@ -1,4 +1,4 @@
-"""The scan host's punctuality beside cyclictest, its memory, and what an online change takes from a scan.
+"""The scan host's punctuality beside cyclictest, its memory, and what a container changes.
 
 Host and cyclictest run at the same time, on the same core, with the same priority, in slices that take turns between
 the cores: what the machine's owner or a neighbour does to one, it does to the other. On cores of their own a single
@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import random
 import shutil
 import subprocess
 import sys
@@ -26,7 +25,6 @@ from tests.bench.scan_hosts import (
     PACKAGES,
     PRIORITY,
     Peer,
-    build_program,
     compile_1000,
     cyclictest,
     host,
@@ -34,63 +32,17 @@ from tests.bench.scan_hosts import (
     running,
     total,
 )
-from vplc.scan import build, change, status
+from vplc.scan import build, status
 
-PREFIXES = ("scan_", "online_change_")
+PREFIXES = ("scan_",)
 SLICES = 4
 SLICE_S = 7
 
 
 def figures() -> Iterator[Figure]:
     build.build()
-    yield from _changes()
     yield from _punctuality()
     yield from _container()
-
-
-def _changes() -> Iterator[Figure]:
-    """Two versions with the same variables in another order take turns; every value is moved on its own."""
-    for count, changes, limit_us in ((10_000, 10, 200), (100_000, 3, 5000)):
-        with tempfile.TemporaryDirectory(prefix="scan-bench-") as folder:
-            taken = sorted(_change_times(Path(folder), count, changes))
-        for text, value in (("p50", taken[len(taken) // 2]), ("max", taken[-1])):
-            yield Figure(
-                key=f"online_change_{count}_{text}",
-                value=value,
-                unit="us more in the scan of the change",
-                goal=f"< {limit_us}",
-                compared_to=f"the limit of {limit_us} us",
-                ratio=value / limit_us,
-            )
-
-
-def _change_times(folder: Path, count: int, changes: int) -> list[float]:
-    names = [f"v{i}" for i in range(count)]
-    shuffled = random.Random(count).sample(names, count)
-    libraries = [_large(folder, "one", names), _large(folder, "two", shuffled)]
-    out = []
-    core = sorted(os.sched_getaffinity(0))[-1]
-    with host(folder, {"library": str(libraries[0]), "core": core}) as (run, _, _):
-        for i in range(changes):
-            configuration = folder / "scan.json"
-            configuration.write_text(json.dumps({"library": str(libraries[1 - i % 2]), "core": core}))
-            before = status.read(run).tasks[0].execution
-            verdict = change.change(run, configuration, trial_scans=20)
-            if not verdict.taken_over:
-                raise RuntimeError(f"the change was taken back: {verdict.reason}")
-            new = status.read(run).tasks[0].execution - before
-            # The first scan of the new code finds cold caches: its longest scan counts as part of the change.
-            longest = max(status.bucket_range(b)[1] for b, n in enumerate(new.counts) if n)
-            out.append((verdict.swap_ns + longest - (before.quantile_ns(0.5) or 0)) / 1000)
-    return out
-
-
-def _large(folder: Path, name: str, variables: list[str]) -> Path:
-    declared = "\n".join(f"  {v} : DINT := {int(v[1:]) % 97};" for v in variables)
-    sums = "\n".join(f"v{i} := v{i + 1} + 1;" for i in range(1000))
-    source = folder / f"{name}.st"
-    source.write_text(f"PROGRAM Main\nVAR\n{declared}\nEND_VAR\n{sums}\nEND_PROGRAM\n")
-    return build_program(source)
 
 
 def _punctuality() -> Iterator[Figure]:

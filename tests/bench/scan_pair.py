@@ -53,12 +53,19 @@ class PairOfHosts:
             subprocess.run([sys.executable, "-c", _PREPARE, str(self.run[role]), str(configuration)], check=True)
 
     def __enter__(self) -> Self:
-        for role in ROLES:
-            self.restart(role)
-        until(self.ready)
+        try:
+            for role in ROLES:
+                self.restart(role)
+            until(self.ready)
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
         for process in self.processes.values():
             process.kill()
             process.wait(10)
