@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ctypes
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -49,6 +51,18 @@ class Programs:
     async def _load(self, program: Program) -> model.Model:
         async with self._turn:
             if self._loaded is None or self._loaded[0] != program:
-                found = await asyncio.to_thread(model.load, self._folder, program[1])
+                found = await asyncio.to_thread(_load, self._folder, program[1])
                 self._loaded = (program, found)
             return self._loaded[1]
+
+
+def _load(folder: Path, version: int) -> model.Model:
+    found = model.load(folder, version)
+    give_back_memory()
+    return found
+
+
+def give_back_memory() -> None:
+    """What reading a large document, or importing a large library, leaves unused goes back to the system."""
+    with contextlib.suppress(OSError, AttributeError):  # not this C library
+        ctypes.CDLL(None).malloc_trim(0)

@@ -26,6 +26,7 @@ from vplc.servers.opcua.shapes import Shapes
 from vplc.servers.opcua.source import Source
 from vplc.servers.opcua.space import ProgramServer, Session
 from vplc.servers.opcua.tree import Tree
+from vplc.servers.program import give_back_memory
 from vplc.servers.writer import Writer
 
 log = logging.getLogger(__name__)
@@ -149,6 +150,7 @@ class Server:
             where = f"{settings.bind}:{port}"
             raise Refused([Problem(where, f"cannot listen: {error.strerror}", "give another bind or port")]) from error
         self._begun = True
+        give_back_memory()
         return port
 
     def _check(self) -> None:

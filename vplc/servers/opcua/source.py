@@ -88,7 +88,7 @@ class Source:
         self._look()
         now = time.monotonic_ns()
         limit = now - (self._sampling_ns if max_age_ns is None else max_age_ns)
-        wanted = list(paths)
+        wanted = [p for p in paths if not p.startswith("@")]
         if all(p in self._samples and self._samples[p].reading.at_ns >= limit for p in wanted):
             wanted = []
         if not self.host.running:
@@ -106,10 +106,13 @@ class Source:
         except (NotRunning, Refused) as error:
             if str(error) != self._trouble:
                 log.warning("%s", error)
+            self._looked_ns = 0
+            self._look()
             self._trouble = str(error)
             self._samples.clear()
             return
-        self._trouble = ""
+        if readings:
+            self._trouble = ""
         shapes = self._take(model)
         qualities = self._qualities.read() if model.known.fed else {}
         unix = time.time_ns()
