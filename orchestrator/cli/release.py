@@ -12,6 +12,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -29,6 +30,7 @@ from manifests.model import Artifact, Blob, ImageSource, Workload, WorkloadRelea
 from manifests.oci import export_image, pack_process
 from manifests.signing import parse_release, release_bytes, release_digest
 from orchestrator.api.schemas import CatalogUpload, CatalogView, ReleaseView
+from orchestrator.cli.commissioned import commissioned
 from orchestrator.cli.connection import Connection
 from orchestrator.cli.engine_images import engine_answers, save_image
 from orchestrator.cli.output import JsonFlag, ServerOption, bytes_text, console, errors, print_json, print_table
@@ -62,6 +64,8 @@ def build(
     results = []
     for workload in workloads:
         release = _build(workload, out, set(platform or ()), packages)
+        for said in commissioned(release, partial(_blob_file, out / BLOBS_NAME)):
+            errors.print(f"{workload.metadata.name} {said}")
         folder = out / f"{release.name}-{release.version}"
         folder.mkdir(parents=True, exist_ok=True)
         data = release_bytes(release)
@@ -164,6 +168,7 @@ def sign(
     releases = [_read_release(folder) for folder in folders]
     for folder, release in zip(folders, releases, strict=True):
         _check_blobs(folder, release)
+        commissioned(release, partial(_blob_file, folder.parent / BLOBS_NAME))
     if not yes:
         _confirm(releases)
     editor = CatalogEditor.open(catalog, keys, secret_of(passphrase_file))
@@ -276,7 +281,11 @@ def _size(release: WorkloadRelease) -> int:
 
 
 def _blob_path(folder: Path, blob: Blob) -> Path:
-    return folder.parent / BLOBS_NAME / blob.digest.removeprefix("sha256:")
+    return _blob_file(folder.parent / BLOBS_NAME, blob.digest)
+
+
+def _blob_file(blobs: Path, digest: str) -> Path:
+    return blobs / digest.removeprefix("sha256:")
 
 
 def _check_blobs(folder: Path, release: WorkloadRelease) -> None:

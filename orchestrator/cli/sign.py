@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import getpass
 import hashlib
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +31,7 @@ from manifests.model import Blob, WorkloadClass, WorkloadRelease, release_path
 from manifests.policy import Approval, Approver, Consent
 from manifests.signing import parse_release, release_bytes, release_digest
 from orchestrator.api.schemas import CatalogUpload, CatalogView
+from orchestrator.cli.commissioned import Commissioned, commissioned
 from orchestrator.cli.connection import Connection
 from orchestrator.cli.output import JsonFlag, ServerOption, console, errors, print_json
 from orchestrator.cli.secrets import secret_of
@@ -170,9 +172,10 @@ def _approve(
         what = f"no key here may approve for {side.value.upper()}"
         raise TrustError(what, kind="threshold", where="--keys", remedy="who may is in the catalog: sluice keys show")
     release = place.release(editor.releases[path].digest, path)
-    if deep:
-        check_blobs(place, release)
+    proofs = check_blobs(place, release) if deep else ()
     if ask:
+        for proof in proofs:
+            console.print(f"[green]{escape(str(proof))}[/]")
         show(release, _before(editor, place, path, side), deep=deep)
         _typed(
             f"{release.name} {release.version}", f"Type the release (name version) to sign it for {side.value.upper()}"
@@ -201,16 +204,27 @@ def _before(editor: CatalogEditor, place: Place, path: str, side: Approver) -> W
         return None
 
 
-def check_blobs(place: Place, release: WorkloadRelease) -> None:
-    """Every blob's bytes against its signed digest and size. Raises TrustError."""
-    for artifact in release.artifacts:
-        for blob in (artifact.root, *artifact.blobs):
-            seen, size = hashlib.sha256(), 0
-            for chunk in place.read(blob, limit=blob.size):
-                seen.update(chunk)
-                size += len(chunk)
-            if f"sha256:{seen.hexdigest()}" != blob.digest or size != blob.size:
-                raise TrustError("is not what the release names", kind="bad-digest", where=f"blob {blob.digest}")
+def check_blobs(place: Place, release: WorkloadRelease) -> tuple[Commissioned, ...]:
+    """Every blob's bytes against its signed digest and size, and class control against its own tests. Raises
+    TrustError, DocumentError."""
+    with tempfile.TemporaryDirectory(prefix="sluice-blobs-") as name:
+        keep = release.workload_class is WorkloadClass.CONTROL  # others are only hashed, not read
+        for artifact in release.artifacts:
+            for blob in (artifact.root, *artifact.blobs):
+                _check_blob(place, blob, Path(name) if keep else None)
+        return commissioned(release, lambda digest: Path(name) / digest.removeprefix("sha256:"))
+
+
+def _check_blob(place: Place, blob: Blob, keep: Path | None) -> None:
+    seen, size = hashlib.sha256(), 0
+    path = keep / blob.digest.removeprefix("sha256:") if keep is not None else Path(os.devnull)
+    with path.open("wb") as file:
+        for chunk in place.read(blob, limit=blob.size):
+            seen.update(chunk)
+            size += len(chunk)
+            file.write(chunk)
+    if f"sha256:{seen.hexdigest()}" != blob.digest or size != blob.size:
+        raise TrustError("is not what the release names", kind="bad-digest", where=f"blob {blob.digest}")
 
 
 _COLOURS = {"+": "green", "-": "red", "=": "dim"}
