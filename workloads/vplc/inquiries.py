@@ -23,6 +23,7 @@ from workloads.vplc.start import refused
 
 MAX_PATHS = 64
 MAX_ROWS = 2000
+MAX_ENTRIES = 200
 MAX_SOURCE_BYTES = 900_000  # an answer holds 1 MB
 SHORTEST_MS = 50
 LONGEST_S = 3600.0
@@ -79,6 +80,13 @@ class Reader:
         """What commissioning found: unit tests, simulation checks, digests. Signed with the program."""
         only(arguments)
         return json.loads((self._folder / REPORT_NAME).read_bytes())
+
+    async def journal(self, arguments: Mapping[str, Any]) -> Any:
+        """Who forced, unforced or switched what by hand, above entry ``since``; the newest 200."""
+        only(arguments, "since")
+        after = int(number(arguments, "since", 0, 0, 2**53))
+        entries = await asyncio.to_thread(journal.since, self._run, after)
+        return {"entries": entries[-MAX_ENTRIES:]}
 
     async def variables(self, arguments: Mapping[str, Any]) -> Any:
         """Rows of variables below ``prefix``, from ``offset``; with what may be set or forced from the centre."""

@@ -71,7 +71,7 @@ class VplcMonitor:
         self._verdict: health.Verdict | None = None
         self._setting = asyncio.Lock()
         reader = Reader(self._run, folder, self._control)
-        for kind in ("status", "source", "report", "variables", "watch"):
+        for kind in ("status", "source", "report", "variables", "journal", "watch"):
             runtime.on_inquiry(kind, getattr(reader, kind))
         runtime.on_configure(self._configure)
 

@@ -105,6 +105,13 @@ async def test_a_force_at_the_node_is_not_ended_from_the_centre(tank: VplcPlant)
         await tank.configure(forces={})
         await until("its end", lambda: "Tank.pump_speed" not in access.forced())
         assert access.forced() == {"Tank.gain": pytest.approx(0.7)}
+    [answer] = await ask(tank, "journal")
+    told = [(entry["who"], entry["what"], entry["path"]) for entry in answer["entries"]]
+    assert told == [
+        ("somebody at the machine", "force", "Tank.gain"),
+        ("centre", "force", "Tank.pump_speed"),
+        ("centre", "unforce", "Tank.pump_speed"),
+    ]
 
 
 async def test_the_status_tells_what_is_forced_by_whom_and_how_the_drivers_are(tank: VplcPlant) -> None:
