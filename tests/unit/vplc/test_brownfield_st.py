@@ -939,3 +939,25 @@ def test_standard_functions_obey_en_and_set_eno(profile: str) -> None:
         """,
         profile,
     )
+
+
+def test_bytes_are_copied_filled_and_compared() -> None:
+    run_both(
+        """
+        INTERFACE Asked EXTENDS __SYSTEM.IQueryInterface
+        METHOD Go
+        END_METHOD
+        END_INTERFACE
+        """,
+        """
+        TEST 'bytes'
+        VAR a, b : ARRAY [0..3] OF BYTE := [1, 2, 3, 4]; d : DINT := 16#01020304; END_VAR
+        Tc2_System.MEMCPY(destAddr := ADR(a), srcAddr := ADR(d), n := SIZEOF(d));
+        ASSERT_EQ(a[0], 4); ASSERT_EQ(a[3], 1);
+        ASSERT_EQ(MEMCMP(ADR(a), ADR(b), 4), 1); ASSERT_EQ(MEMCMP(ADR(b), ADR(b), 4), 0);
+        MEMMOVE(ADR(b[1]), ADR(b[0]), 3); ASSERT_EQ(b[1], 1); ASSERT_EQ(b[3], 3);
+        MEMSET(ADR(a), 255, 2); ASSERT_EQ(a[1], 255); ASSERT_EQ(a[2], 2);
+        MEMSET(ADR(a), 7, 0); ASSERT_EQ(a[0], 255);
+        END_TEST
+        """,
+    )

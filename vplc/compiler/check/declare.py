@@ -234,6 +234,8 @@ class Declarations(Statements):
                 if found is None and self.codesys and "." in name:
                     # A library's name before the block's: text files do not carry libraries.
                     found = self.lookup(name.rpartition(".")[2])
+                if found is None and self.codesys and name.upper() == "__SYSTEM.IQUERYINTERFACE":
+                    continue  # every interface can be asked here
                 if not isinstance(found, PouSymbol):
                     self.error("E062", f'"{name}" is unknown', node)
                     continue
