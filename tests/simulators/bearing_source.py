@@ -93,7 +93,7 @@ async def serve_opcua(options: argparse.Namespace) -> None:
     )
     await wave.add_property(0, "XAxisDefinition", axis)
     await wave.add_property(0, "EngineeringUnits", gravity)
-    await wave.add_property(0, "EURange", ua.Range(Low=-8.0, High=8.0))
+    await wave.add_property(0, "InstrumentRange", ua.Range(Low=-8.0, High=8.0))
     await wave.add_property(0, "Title", ua.LocalizedText("acceleration, drive end"))
     speed = await motor.add_variable(ua.NodeId("Motor.Speed", space), "Speed", first.rpm)
     overload = await motor.add_variable(ua.NodeId("Motor.Overload", space), "Overload", False)

@@ -175,6 +175,6 @@ async def test_freezing_needs_the_grant_of_the_signed_release(rig: Rig) -> None:
 
 async def test_with_the_grant_a_fast_buffer_is_held_while_it_is_read(rig: Rig) -> None:
     await rig.simulate("modbus", "--period", "0.05")
-    grant = WriteGrant(segment="ot", protocol="modbus", target=f"127.0.0.1:{rig.port}", points=("holding 0",))
+    grant = WriteGrant(segment="ot", protocol="modbus", target="127.0.0.1", points=("holding 0",))
     await rig.watch(modbus={**MODBUS, "port": rig.port, "freeze": {"address": 0, "write": True}}, writes=(grant,))
     await rig.told("fault", "OR")

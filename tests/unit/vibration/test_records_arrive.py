@@ -120,9 +120,8 @@ def test_a_birth_names_what_data_only_numbers(datatype: int) -> None:
     data = sparkplug.decode(sparkplug_payload(one, 12_800.0, birth=False, sequence=3, datatype=datatype))
     assert [names.name(metric) for metric in data.metrics] == ["", "", ""]
     names.born(born)
-    assert names.missed(born) == 0
     assert [names.name(metric) for metric in data.metrics] == ["wave", "rate", "speed"]
-    assert names.missed(data) == 2
+    assert (born.sequence, data.sequence) == (0, 3)
     wave, rate, speed = data.metrics
     factor = 1.0 if datatype == 30 else 1 / 4096
     assert np.allclose(sparkplug.samples(wave, None) * factor, WAVE, atol=1e-3)
@@ -153,6 +152,12 @@ def test_a_cut_payload_is_refused_at_its_byte() -> None:
 def _axis(text: str, low: float, high: float, steps: list[float] | None = None) -> SimpleNamespace:
     units = SimpleNamespace(DisplayName=SimpleNamespace(Text=text))
     return SimpleNamespace(EngineeringUnits=units, EURange=SimpleNamespace(Low=low, High=high), AxisSteps=steps)
+
+
+def test_only_the_instruments_own_range_is_where_it_overloads() -> None:
+    reach = SimpleNamespace(Low=-5.0, High=8.0)
+    assert axes({"EURange": reach}, "n").full_scale is None
+    assert axes({"InstrumentRange": reach}, "n").full_scale == 8.0
 
 
 def test_an_x_axis_tells_the_sampling_rate() -> None:

@@ -195,5 +195,4 @@ def check_source(source: Spool | MqttRecords | OpcuaRecords | ModbusRecords, pat
 def freeze_write(source: ModbusRecords, path: str) -> Iterator[Write]:
     """The one write that a source may ask for."""
     if source.freeze is not None:
-        target = f"{source.host}:{source.port}"
-        yield Write("modbus", target, f"holding {source.freeze.address}", f"{path}.freeze")
+        yield Write("modbus", source.host, f"holding {source.freeze.address}", f"{path}.freeze")

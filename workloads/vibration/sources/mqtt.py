@@ -186,9 +186,6 @@ class MqttSource:
         if kind in BIRTHS:
             self._names.born(payload)
             report.reached()
-        missed = self._names.missed(payload)
-        if missed and kind not in BIRTHS:
-            report.lost(missed, "Sparkplug messages are missing")
         named = {self._names.name(metric): metric for metric in payload.metrics}
         metric = named.get(self._config.metric or "")
         if metric is None and "" in named and kind not in BIRTHS:

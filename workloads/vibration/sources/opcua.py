@@ -65,7 +65,8 @@ def axes(properties: dict[str, Any], where: str) -> Axes:
     """Raises DocumentError for axes that are none of a waveform."""
     unit = _unit(properties.get("EngineeringUnits"), where)
     full_scale = None
-    reach = properties.get("InstrumentRange") or properties.get("EURange")
+    # Not EURange: that is where values usually lie, not where the instrument ends.
+    reach = properties.get("InstrumentRange")
     if reach is not None and reach.High > reach.Low:
         full_scale = float(max(abs(reach.High), abs(reach.Low)))
     axis = properties.get("XAxisDefinition")

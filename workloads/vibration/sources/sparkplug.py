@@ -91,11 +91,13 @@ def samples(metric: Metric, layout: Layout | None, where: str = "payload") -> np
 
 
 class Names:
-    """Which alias means which metric: told at birth, forgotten at death."""
+    """Which alias means which metric: told at birth, forgotten at death.
+
+    Sequence numbers are not watched: they count the messages of all devices of a node, of which we see one's.
+    """
 
     def __init__(self) -> None:
         self._names: dict[int, str] = {}
-        self._sequence: int | None = None
 
     def born(self, payload: Payload) -> None:
         """A device's birth adds to what its node's birth told."""
@@ -105,18 +107,10 @@ class Names:
 
     def died(self) -> None:
         self._names.clear()
-        self._sequence = None
 
     def name(self, metric: Metric) -> str:
         """Empty when only an alias came and no birth has told it."""
         return metric.name or self._names.get(metric.alias if metric.alias is not None else -1, "")
-
-    def missed(self, payload: Payload) -> int:
-        """Messages of the node that are missing before this one (numbers run from 0 to 255)."""
-        before, self._sequence = self._sequence, payload.sequence
-        if before is None or payload.sequence is None:
-            return 0
-        return (payload.sequence - before - 1) % 256
 
 
 # ---------------------------------------------------------------- wire format
