@@ -8,12 +8,13 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from agent.runtimes.base import Phase, Runtime, Wanted
 from agent.runtimes.process import LOG_LIMIT_BYTES, ProcessRuntime
@@ -103,6 +104,22 @@ def test_an_instance_lives_its_whole_life(machine: Machine) -> None:
     runtime.stop("work")
     runtime.remove("work")
     assert runtime.logs("work") == []
+
+
+def test_what_a_release_keeps_outlives_the_instance_and_others_get_no_such_folder(machine: Machine) -> None:
+    runtime = machine.again()
+    machine.prepare(runtime)
+    instance = machine.make()
+    kept = machine.folder / "kept" / "work"
+    machine.start(runtime, instance)
+    assert not kept.exists()
+    runtime.stop("work", 1)
+    runtime.remove("work")
+    machine.start(runtime, replace(instance, release=structs.replace(instance.release, keeps=True)))
+    (kept / "learnt").write_text("a baseline")
+    runtime.stop("work", 1)
+    runtime.remove("work")
+    assert (kept / "learnt").read_text() == "a baseline"
 
 
 def test_a_restarted_agent_adopts_what_runs(machine: Machine) -> None:
