@@ -138,10 +138,11 @@ def check(control: Control, layout: Layout, where: str) -> list[Problem]:
 
 
 def _scalar(variable: Variable) -> bool:
+    """Elementary values, texts, and enumerations, of which only the name and the size are known."""
     base = variable.base.upper()
-    return (
-        base in values.SIZES or base.startswith(("STRING", "WSTRING")) or (variable.size <= 8 and not variable.refers)
-    )
+    if base in values.SIZES or base.startswith(("STRING", "WSTRING")):
+        return True
+    return not base.startswith("ARRAY") and not variable.refers and variable.size <= 8
 
 
 def _adjustable(variable: Variable, range_: Adjustable, kind: str) -> Iterable[tuple[str, str]]:
