@@ -4,7 +4,7 @@ import { plural } from "./numbers";
 import { running } from "./states";
 import { span, toMs } from "./time";
 
-export const ACTION_WORD: Record<Change["action"], string> = { start: "Starts", stop: "Stops", restart: "Restarts", keep: "Stays" };
+export const ACTION_WORD: Record<Change["action"], string> = { start: "Starts", stop: "Stops", restart: "Restarts", configure: "Set live", keep: "Stays" };
 
 /** `12 restart, 2 start, 1 stop at 4 sites`. */
 export function changeSum(changes: readonly Change[]): string {
