@@ -961,3 +961,18 @@ def test_bytes_are_copied_filled_and_compared() -> None:
         END_TEST
         """,
     )
+
+
+def test_a_variable_may_have_the_name_of_its_enumeration() -> None:
+    run_both(
+        """
+        TYPE State : (Idle, Busy := 4); END_TYPE
+        FUNCTION_BLOCK F
+        VAR state : State; n : INT; END_VAR
+        state := State.Busy;
+        IF state = State.Busy THEN n := 1; END_IF;
+        END_FUNCTION_BLOCK
+        """,
+        "TEST 'state' VAR f : F; END_VAR f(); ASSERT_EQ(f.n, 1); END_TEST",
+        "iec",
+    )

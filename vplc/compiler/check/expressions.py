@@ -293,6 +293,9 @@ class Expressions(Literals):
                 nearest(name, [p for b in t.symbol.bases() for p in b.properties]),
             )
             return self.bad(node)
+        if isinstance(t, EnumType) and upper in t.members:
+            # `State : State`: the variable hides its type, whose values are meant.
+            return typed.Const(t, start, t.members[upper])
         constant = self._constant_bit(base, upper)
         if constant is not None:
             return self.bit(base, tree.Member(node.start, node.end, node.base, str(constant)))
