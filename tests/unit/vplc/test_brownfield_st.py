@@ -976,3 +976,8 @@ def test_a_variable_may_have_the_name_of_its_enumeration() -> None:
         "TEST 'state' VAR f : F; END_VAR f(); ASSERT_EQ(f.n, 1); END_TEST",
         "iec",
     )
+
+
+@pytest.mark.parametrize("profile", ["iec", "codesys"])
+def test_a_global_array_with_the_value_of_a_structure_is_an_error(profile: str) -> None:
+    assert messages("VAR_GLOBAL a : ARRAY [0..2] OF INT := (b := 1); END_VAR PROGRAM P END_PROGRAM", profile)

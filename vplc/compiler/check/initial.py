@@ -336,10 +336,9 @@ class InitialValues(Builtins):
 
     def aggregate(self, node: tree.Expr, want: Type | None) -> typed.Expr:
         """`x := [1, 2, 3]` or `s := (a := 1)`: a temporary constant of the wanted type."""
-        if want is None or not isinstance(want, (ArrayType, StructType)):
+        if self.pou is None or not isinstance(want, (ArrayType, StructType)):
             self.error("E040", "this list has no array or structure to go to", node)
             return self.bad(node)
-        assert self.pou is not None
         number = len(self.program.statics)
         variable = Variable(
             f"__list{number}",
