@@ -46,11 +46,12 @@ def tank() -> Iterator[images.Built]:
 def _docker(*arguments: str) -> str:
     done = subprocess.run(["docker", *arguments], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    return done.stdout
+    return done.stdout + (done.stderr if arguments[0] == "logs" else "")
 
 
 @pytest.fixture
 def running(tank: images.Built, tmp_path: Path) -> Iterator[str]:
+    tmp_path.chmod(0o755)
     kept = tmp_path / "kept"
     kept.mkdir()
     kept.chmod(0o1777)
