@@ -92,6 +92,11 @@ def _parser() -> argparse.ArgumentParser:
     consent.add_argument("--state", type=Path, default=Path(DEFAULT_STATE), help="state folder (default: %(default)s)")
     consent.add_argument("--json", action="store_true", help="the answer as a JSON document")
     consent.set_defaults(run=_consent)
+    heads = commands.add_parser(
+        "heads", help="the audit log's heads this node has witnessed, for `sluice audit verify`"
+    )
+    heads.add_argument("--state", type=Path, default=Path(DEFAULT_STATE), help="state folder (default: %(default)s)")
+    heads.set_defaults(run=_heads)
     status = commands.add_parser("status", help="what the running agent of this node sees")
     status.add_argument("--state", type=Path, default=Path(DEFAULT_STATE), help="state folder (default: %(default)s)")
     status.add_argument("--json", action="store_true", help="the whole document")
@@ -139,6 +144,14 @@ def _consent(asked: argparse.Namespace) -> int:
     if not found:
         _say("nothing is consented")
     return 0
+
+
+def _heads(asked: argparse.Namespace) -> int:
+    from agent.verify import read_heads
+
+    found = read_heads(asked.state / "trust")
+    _say(json.dumps([{"size": head.size, "root": head.root} for head in found], indent=1))
+    return 0 if found else 1
 
 
 def _who() -> str:

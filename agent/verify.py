@@ -25,6 +25,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+import msgspec
 from msgspec.structs import replace
 from tuf.api.exceptions import DownloadHTTPError, DownloadLengthMismatchError
 from tuf.ngclient import FetcherInterface, Updater
@@ -39,6 +40,7 @@ from agent.folders import (
     write_file,
 )
 from agent.identity import Identity
+from manifests.audit import HEAD_FIELD, TreeHead, odd_head, remember
 from manifests.errors import InternalError, MachineError, TrustError
 from manifests.messages import RepositoryVersions, SyncReply, SyncRequest, TrustStatus
 from manifests.model import DesiredState, WorkloadRelease
@@ -59,6 +61,7 @@ from manifests.signing import (
 
 DEADLINE_S = 60.0
 CONTENTS = "contents.json"
+HEADS = "heads.json"
 # The clock floor is written only when it moved by this much: flash wears.
 FLOOR_STEP_S = 3600
 
@@ -229,7 +232,7 @@ class TrustStore:
             self._write(self._accepted, verified.kept)
             self._raise_floor(verified)
             self._adopt_versions(verified, now)
-            self.notes = verified.notes
+            self.notes = (*verified.notes, *self._witness(verified))
         return verified.state
 
     def _releases(
@@ -394,6 +397,24 @@ class TrustStore:
         with disk_errors("cannot keep the clock's floor", self._folder / "clock"):
             write_file(self._folder / "clock", str(int(signed.timestamp())).encode("ascii"))
 
+    def _witness(self, verified: _Verified) -> tuple[str, ...]:
+        """Keep the audit log's head that came with these instructions; say so if it cannot be of the same log. That is
+        no reason to refuse them: it is a reason to look at the centre."""
+        stamp = verified.director.timestamp
+        if stamp is None or HEAD_FIELD not in stamp.unrecognized_fields:
+            return ()
+        try:
+            head = msgspec.convert(stamp.unrecognized_fields[HEAD_FIELD], TreeHead)
+        except msgspec.ValidationError as error:
+            return (f"the audit log's head cannot be read: {error}",)
+        known = read_heads(self._folder)
+        odd = odd_head(known, head)
+        kept = remember(known, head)
+        if kept != known:
+            with disk_errors("cannot keep the audit log's head", self._folder / HEADS):
+                write_file(self._folder / HEADS, msgspec.json.encode(kept))
+        return (odd,) if odd else ()
+
     def _refused(self, error: TrustError, now: datetime) -> None:
         self._status = replace(self._status, refusal=error.kind, refusal_detail=str(error)[:500], refusal_ns=_ns(now))
 
@@ -409,6 +430,14 @@ class TrustStore:
         if now is not None:
             changed |= {"checked_ns": _ns(now), "refusal": "", "refusal_detail": "", "refusal_ns": 0}
         self._status = replace(self._status, **changed)
+
+
+def read_heads(folder: Path) -> tuple[TreeHead, ...]:
+    """The audit log's heads this node has seen; none when the file is damaged: another node then is the witness."""
+    try:
+        return msgspec.json.decode((folder / HEADS).read_bytes(), type=tuple[TreeHead, ...])
+    except (OSError, msgspec.MsgspecError):
+        return ()
 
 
 class _Bundle(FetcherInterface):

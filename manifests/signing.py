@@ -28,6 +28,7 @@ from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Tar
 from tuf.api.serialization import SerializationError
 from tuf.api.serialization.json import JSONSerializer
 
+from manifests.audit import HEAD_FIELD, TreeHead
 from manifests.checking import (
     FACTS_FIELD,
     MAX_RELEASE_BYTES,
@@ -268,8 +269,11 @@ class DirectorSigner:
         version: int,
         now: datetime,
         lifetime: timedelta = ONLINE_LIFETIME,
+        head: TreeHead | None = None,
     ) -> dict[str, bytes]:
         """``timestamp.json``, ``N.snapshot.json`` and ``N.targets.json`` of one site, all of version N.
+
+        ``head`` of the audit log goes into the timestamp, so that every site is a witness of it.
 
         Raises InternalError when an instance's release does not have the digest it claims.
         """
@@ -306,7 +310,7 @@ class DirectorSigner:
             version=version,
             expires=expires,
             snapshot_meta=meta_of(snapshot_data, version),
-            unrecognized_fields=dict(bound),
+            unrecognized_fields=bound if head is None else {**bound, HEAD_FIELD: msgspec.to_builtins(head)},
         )
         return {
             "timestamp.json": sign_metadata(timestamp, [self._key], now),

@@ -27,7 +27,7 @@ from manifests.signing import (
 )
 from orchestrator.blobs import BlobFiles
 from orchestrator.parameters import lay_over
-from orchestrator.store import Store, events, fleets, parameters, releases, sites
+from orchestrator.store import Store, audit, events, fleets, parameters, releases, sites
 from orchestrator.store.sites import DirectorState
 
 SECOND_NS = 1_000_000_000
@@ -127,7 +127,8 @@ class Publisher:
         now_ns = self._now_ns()
         now = _time(now_ns)
         lifetime = timedelta(days=LIFETIME_DAYS)
-        files = self._signer.sign(state.facts, state.instances, version=version, now=now, lifetime=lifetime)
+        head = audit.head(conn)
+        files = self._signer.sign(state.facts, state.instances, version=version, now=now, lifetime=lifetime, head=head)
         expires_ns = min(_expires_ns(data) for data in files.values())
         sites.put_director(conn, site, DirectorState(version, state.facts.generation, now_ns, expires_ns), files)
 

@@ -308,7 +308,7 @@ class AgentLine:
             now_ns = centre.now_ns()
             with centre.store.write() as conn:
                 sites.put_report(conn, peer.site, said, now_ns, centre.settings.offline_after_ns)
-                seen, _ = events.add_reported(conn, peer.site, peer.node, said.incarnation, said.events)
+                seen, _ = events.add_reported(conn, peer.site, peer.node, said.incarnation, said.events, now_ns)
                 sites.revoke_older(conn, peer.site, peer.node, peer.serial, now_ns)
             centre.live.site_changed(peer.site)
             return seen

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp
 from orchestrator.api import (
     about,
     access,
+    audit,
     fleet,
     inquiries,
     live,
@@ -52,7 +53,7 @@ def build_operator_app(centre: Centre | None = None) -> FastAPI:
     app.state.centre = centre
     problems.install(app)
     guarded = APIRouter(dependencies=[Depends(access.require_user)], responses=problems.responses(401, 403))
-    for part in (about, sites, parameters, inquiries, fleet, releases, rollouts, live):
+    for part in (about, sites, parameters, inquiries, fleet, releases, rollouts, audit, live):
         guarded.include_router(part.router)
     app.include_router(access.router, prefix=API)
     app.include_router(guarded, prefix=API)

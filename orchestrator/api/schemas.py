@@ -491,6 +491,37 @@ class RolloutPreview(Shape):
     ahead: list[str]  # sites that were told something newer, for which such a rollout is refused
 
 
+# ---------------------------------------------------------------- audit
+
+
+class AuditEntryView(Shape):
+    """``entry`` is the exact text that is hashed; the other fields are what it says. ``reported``: a site said so."""
+
+    number: int
+    at: datetime
+    kind: str
+    actor: str | None
+    site: str | None
+    node: str | None
+    subject: str
+    text: str
+    reported: bool
+    entry: str
+
+
+class AuditHeadView(Shape):
+    """The Merkle tree's head (RFC 9162) over the first ``size`` entries; ``root`` in hex."""
+
+    size: int
+    root: str
+
+
+class AuditProofView(Shape):
+    """Hashes of the proof, in hex, from the leaves up."""
+
+    hashes: list[str]
+
+
 # ---------------------------------------------------------------- live
 
 

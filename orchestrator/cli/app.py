@@ -14,7 +14,7 @@ from rich.markup import escape
 from manifests.errors import DocumentError, SluiceError, UnreachableError
 from manifests.schema import json_schema
 from orchestrator.api.schemas import ApiTokenRequest, ApiTokenView
-from orchestrator.cli import fleet, instance, keys, release, rollout, sign, site
+from orchestrator.cli import audit, fleet, instance, keys, release, rollout, sign, site
 from orchestrator.cli.connection import DEFAULT_SERVER, Connection, Login, save_login
 from orchestrator.cli.output import JsonFlag, console, errors, print_json
 
@@ -33,6 +33,7 @@ app.add_typer(instance.app, name="parameter")
 app.add_typer(keys.app, name="keys")
 app.command()(instance.inquire)
 app.command()(sign.sign)
+app.add_typer(audit.app, name="audit")
 
 _PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 

@@ -109,18 +109,21 @@ class Connection:
 
     def get_blob(self, digest: str, limit: int) -> Iterator[bytes]:
         """A blob as it comes; raises TrustError when there is more than ``limit`` bytes of it."""
-        path = f"/blobs/{digest.replace(':', '/')}"
+        size = 0
+        for chunk in self.download(f"/blobs/{digest.replace(':', '/')}"):
+            size += len(chunk)
+            if size > limit:
+                raise TrustError(f"more than {limit} bytes", kind="oversized", where=digest)
+            yield chunk
+
+    def download(self, path: str, **params: Any) -> Iterator[bytes]:
+        """A long answer as it comes."""
         try:
-            with self._http.stream("GET", path, timeout=600.0) as response:
+            with self._http.stream("GET", path, params=_given(params), timeout=600.0) as response:
                 if not response.is_success:
                     response.read()
                     self._check(response)
-                size = 0
-                for chunk in response.iter_bytes(1 << 20):
-                    size += len(chunk)
-                    if size > limit:
-                        raise TrustError(f"more than {limit} bytes", kind="oversized", where=digest)
-                    yield chunk
+                yield from response.iter_bytes(1 << 20)
         except httpx.HTTPError as error:
             raise UnreachableError(f"the line to {self.server} was cut: {error}", where=f"GET {path}") from error
 

@@ -7,11 +7,14 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, insert, select, update
 
+from manifests.audit import AuditEntry
 from manifests.messages import Event, Severity
-from orchestrator.store import upsert
+from orchestrator.store import audit, upsert
 from orchestrator.store.tables import event, event_seen
 
 NUL = "\x00"  # PostgreSQL refuses it in text
+# What sites report of this kind is an act or a matter of trust even without a name beside it.
+AUDITED = ("trust-", "certificate-", "consent", "hold", "force", "unforce", "secret-", "parameters-", "conduit-")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +41,9 @@ def add(
     site: str | None = None,
     node: str | None = None,
     actor: str | None = None,
+    reported_ns: int | None = None,
 ) -> StoredEvent:
-    """Something that happened at the centre."""
+    """Something that happened at the centre; or at a site, which reported it at ``reported_ns`` of our clock."""
     fields = {
         "at_ns": now_ns,
         "site": site,
@@ -51,11 +55,37 @@ def add(
         "actor": actor,
     }
     (number,) = conn.execute(insert(event).values(fields).returning(event.c.id)).one()
-    return StoredEvent(id=number, **fields)  # type: ignore[arg-type]  # the same names, spelt once above
+    stored = StoredEvent(id=number, **fields)  # type: ignore[arg-type]  # the same names, spelt once above
+    if is_audited(kind, severity, actor):
+        _audit(conn, stored, reported_ns)
+    return stored
+
+
+def is_audited(kind: str, severity: Severity, actor: str | None) -> bool:
+    """Acts of people, whatever touches trust, and what sites say about either."""
+    return actor is not None or severity is Severity.SECURITY or kind.startswith(AUDITED)
+
+
+def _audit(conn: Connection, stored: StoredEvent, reported_ns: int | None) -> None:
+    audit.append(
+        conn,
+        AuditEntry(
+            at_ns=stored.at_ns if reported_ns is None else reported_ns,
+            kind=stored.kind,
+            actor=stored.actor,
+            site=stored.site,
+            node=stored.node,
+            subject=stored.subject,
+            text=stored.text,
+            severity=stored.severity,
+            reported=reported_ns is not None,
+            happened_ns=0 if reported_ns is None else stored.at_ns,
+        ),
+    )
 
 
 def add_reported(
-    conn: Connection, site: str, node: str, incarnation: str, reported: Sequence[Event]
+    conn: Connection, site: str, node: str, incarnation: str, reported: Sequence[Event], now_ns: int
 ) -> tuple[int, list[StoredEvent]]:
     """Store what an agent reported and was not stored yet; gives the highest number stored and the new ones."""
     key = (event_seen.c.site == site, event_seen.c.node == node, event_seen.c.incarnation == incarnation)
@@ -69,7 +99,7 @@ def add_reported(
         at_ns = min(max(item.at_ns, 0), 2**62)
         stored.append(
             add(conn, at_ns, item.severity, item.kind.replace(NUL, "")[:100], item.text,
-                subject=item.subject, site=site, node=node)
+                subject=item.subject, site=site, node=node, reported_ns=now_ns)
         )  # fmt: skip
         seen = item.seq
     if stored:

@@ -308,6 +308,24 @@ event_seen = Table(
     Column("incarnation", String(64), primary_key=True),
     Column("seq", BigInteger, nullable=False),
 )
+# Only ever grows; the tree's nodes are its complete subtrees.
+audit_entry = Table(
+    "audit_entry",
+    metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("at_ns", BigInteger, nullable=False),
+    Column("kind", String(100), nullable=False),
+    Column("actor", Text),
+    Column("site", String(63)),
+    Column("entry", Text, nullable=False),
+)
+audit_node = Table(
+    "audit_node",
+    metadata,
+    Column("level", Integer, primary_key=True, autoincrement=False),
+    Column("position", BigInteger, primary_key=True, autoincrement=False),
+    Column("hash", LargeBinary, nullable=False),
+)
 account = Table(
     "account",
     metadata,

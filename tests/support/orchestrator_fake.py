@@ -28,6 +28,7 @@ from typing import Any
 
 from agent.identity import Identity, save_identity
 from manifests import catalog, ceremony, keys, pki, signing
+from manifests.audit import TreeHead
 from manifests.errors import SluiceError, TrustError
 from manifests.messages import (
     AGENT_API,
@@ -180,13 +181,16 @@ class OrchestratorFake:
         lifetime: timedelta = signing.ONLINE_LIFETIME,
         signer: signing.DirectorSigner | None = None,
         facts: SiteFacts | None = None,
+        head: TreeHead | None = None,
     ) -> dict[str, bytes]:
         """Sign the site's director anew; its version grows by one unless given."""
         with self.lock:
             number = version if version is not None else self.versions.get(site, 0) + 1
             self.versions[site] = number
             said = facts or SiteFacts(site=site, enterprise="acme", generation=generation)
-            files = (signer or self.director).sign(said, placed, version=number, now=now or self.now, lifetime=lifetime)
+            files = (signer or self.director).sign(
+                said, placed, version=number, now=now or self.now, lifetime=lifetime, head=head
+            )
             self.directors[site] = files
         return files
 

@@ -14,8 +14,9 @@ import pytest
 from tuf.api.metadata import TargetFile, Targets
 
 from agent import consent
-from agent.verify import TrustStore
+from agent.verify import TrustStore, read_heads
 from manifests import checking, keys, signing
+from manifests.audit import TreeHead
 from manifests.errors import InternalError, MachineError, TrustError, UnreachableError
 from manifests.messages import SyncReply
 from manifests.model import WorkloadClass, release_path
@@ -568,3 +569,18 @@ def test_a_translators_key_cannot_list_class_control(plant: Plant) -> None:
     verified = signing.verify_repository(plant.far.catalog["1.root.json"], plant.far.catalog, now=plant.now)
     forged = {**verified.delegated, "translator": role}
     assert path not in replace(verified, delegated=forged).trusted()
+
+
+def test_every_set_of_instructions_makes_the_site_a_witness_of_the_audit_log(plant: Plant) -> None:
+    first, second = TreeHead(size=4, root="4" * 64), TreeHead(size=9, root="9" * 64)
+    for number, head in ((2, first), (3, second)):
+        plant.assign(number, head=head)
+        plant.store.refresh(plant.source, plant.now)
+    assert read_heads(plant.state / "trust") == (first, second)
+    assert plant.store.notes == ()
+    plant.assign(4, head=TreeHead(size=9, root="8" * 64))
+    assert plant.store.refresh(plant.source, plant.now).facts.generation == 4  # the plant goes on
+    assert "another head" in plant.store.notes[0]
+    plant.assign(5, head=TreeHead(size=1, root="1" * 64))
+    plant.store.refresh(plant.source, plant.now)
+    assert "held 9 entries before and 1 now" in plant.store.notes[0]
