@@ -25,7 +25,7 @@ from vplc.scan.configuration import Configuration
 from vplc.scan.errors import NotRunning, Problem, Refused
 
 _RECORD = struct.Struct("<QqII")
-_MAGIC = b"VPLCIMG2"
+MAGIC = b"VPLCIMG2"
 
 
 class Quality(IntEnum):
@@ -132,7 +132,7 @@ class DriverImage:
             raise NotRunning(f"{self.folder}: the image is still empty") from error
         finally:
             os.close(fd)
-        if memory[:8] != _MAGIC:
+        if memory[:8] != MAGIC:
             raise NotRunning(f"{self.folder}: the image is not ready")
         names = [d["name"] for d in description["drivers"]]
         if self.name not in names:

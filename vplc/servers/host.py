@@ -15,7 +15,7 @@ from pathlib import Path
 from vplc.scan import status
 from vplc.scan.build import LIBRARY, find
 from vplc.scan.errors import NotRunning, ScanError
-from vplc.scan.image import _MAGIC as MAGIC
+from vplc.scan.image import MAGIC
 from vplc.scan.image import Quality
 
 
