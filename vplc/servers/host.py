@@ -15,8 +15,7 @@ from pathlib import Path
 from vplc.scan import status
 from vplc.scan.build import LIBRARY, find
 from vplc.scan.errors import NotRunning, ScanError
-from vplc.scan.image import MAGIC
-from vplc.scan.image import Quality
+from vplc.scan.image import MAGIC, Quality
 
 
 @dataclass(frozen=True, slots=True)
