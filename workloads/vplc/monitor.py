@@ -24,7 +24,7 @@ from manifests.errors import DocumentError
 from manifests.messages import DeviceStatus
 from manifests.model import RunContext
 from vplc.drivers import status as driver_status
-from vplc.scan import prepare, status, watch
+from vplc.scan import journal, prepare, status, watch
 from vplc.scan.access import Access
 from vplc.scan.errors import NotRunning, Refused, ScanError
 from vplc.scan.layout import Variable
@@ -32,6 +32,7 @@ from vplc.scan.layout import load as load_layout
 from vplc.scan.status import Status
 from workloads.kit import context as contexts
 from workloads.kit.config import parse, refuse
+from workloads.kit.samples import NAN
 from workloads.kit.service import Runtime
 from workloads.vplc import config as configs
 from workloads.vplc import health, start, telemetry
@@ -46,6 +47,7 @@ LOOK_S = 1.0
 ASK_S = 2.0  # for one answer of the host
 CENTRE = "centre"
 FORCES_NAME = "centre-forces.json"
+TOLD_NAME = "journal.told"
 
 
 class VplcMonitor:
@@ -85,6 +87,8 @@ class VplcMonitor:
             )
             quality = self._index[tag.quality.upper()].path if tag.quality else None
             points.append(telemetry.Point(number, variable.path, variable.base, quality, variable.program))
+        self._journal = len(points)
+        self._runtime.table.add(telemetry.journal_spec(self._journal, self._config.place, prefix))
         self._runtime.declare()
         return points
 
@@ -101,6 +105,7 @@ class VplcMonitor:
         async with asyncio.TaskGroup() as jobs:
             jobs.create_task(self._look(), name="look")
             jobs.create_task(self._sample(), name="sample")
+            jobs.create_task(self._tell_journal(), name="journal")
 
     # ------------------------------------------------------------ how it is
 
@@ -204,6 +209,22 @@ class VplcMonitor:
         if forces or memory.exists():
             memory.write_text(json.dumps(sorted(forces)), encoding="utf-8")
 
+    # ------------------------------------------------------------ what people did by hand
+
+    async def _tell_journal(self) -> None:
+        """Each entry once, in the stream: it is kept and delivered as samples are, so no act is lost with a link."""
+        told = await asyncio.to_thread(_read_number, self._run / TOLD_NAME)
+        if not told:
+            text = f"{self._control.name} {self._runtime.context.version} begins"
+            self._runtime.table.offer(self._journal, self._runtime.now_ns(), NAN, Quality.GOOD, text)
+        while True:
+            for entry in await asyncio.to_thread(journal.since, self._run, told):
+                text = telemetry.entry_text(entry)
+                self._runtime.table.offer(self._journal, self._runtime.now_ns(), NAN, Quality.GOOD, text)
+                told = max(told, int(str(entry["n"])))
+            await asyncio.to_thread((self._run / TOLD_NAME).write_text, str(told))
+            await asyncio.sleep(LOOK_S)
+
     # ------------------------------------------------------------ tags
 
     async def _sample(self) -> None:
@@ -254,3 +275,10 @@ def _read_paths(path: Path) -> list[str]:
     except (OSError, ValueError):
         return []
     return [one for one in found if isinstance(one, str)] if isinstance(found, list) else []
+
+
+def _read_number(path: Path) -> int:
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):
+        return 0

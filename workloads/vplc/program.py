@@ -118,6 +118,8 @@ def check(control: Control, layout: Layout, where: str) -> list[Problem]:
     names: dict[str, int] = {}
     for i, tag in enumerate(control.tags):
         at = f"tags[{i}]"
+        if tag.name == "journal":
+            problems.append(Problem(where, f"{at}.name", '"journal" is the tag of what people change by hand'))
         if tag.name in names:
             problems.append(Problem(where, f"{at}.name", f'"{tag.name}" is tags[{names[tag.name]}] already'))
         names[tag.name] = i

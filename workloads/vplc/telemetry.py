@@ -15,6 +15,8 @@ from workloads.vplc.config import Place
 from workloads.vplc.program import DURATIONS, TagConfig
 
 _NS = 1e-9
+_NEVER_NS = 1 << 62
+JOURNAL = "journal"
 # What the scan host writes into a quality byte (vplc.scan.image.Quality), as OPC DA says it.
 QUALITIES = {
     0: Quality.BAD_WAITING,
@@ -70,6 +72,25 @@ def spec(number: int, tag: TagConfig, variable: Variable, place: Place, prefix: 
         deadband=width(tag.deadband, tag.low, tag.high),
         max_silence_ns=silence_ms * 1_000_000,
     )
+
+
+def journal_spec(number: int, place: Place, prefix: str) -> TagSpec:
+    """The tag of the journal: who forced, wrote or switched what by hand, one text per entry, never repeated."""
+    topic = "/".join((prefix, place.area, place.line, place.asset, JOURNAL))
+    said = "What people changed by hand"
+    return TagSpec(Tag(id=number, topic=topic, type=TagType.STRING, description=said), max_silence_ns=_NEVER_NS)
+
+
+def entry_text(entry: Mapping[str, Json]) -> str:
+    """One entry of `vplc.scan.journal` as a sentence."""
+    words = [str(entry.get("at", "")), str(entry.get("who", "")), str(entry.get("what", ""))]
+    if "path" in entry:
+        words.append(str(entry["path"]))
+    if entry.get("value") is not None:
+        words.append(f"= {entry['value']}")
+    if entry.get("before") is not None:
+        words.append(f"(was {entry['before']})")
+    return " ".join(words)
 
 
 def sample(point: Point, values: Mapping[str, Json]) -> Sample:

@@ -23,6 +23,7 @@ async def tank(tmp_path: Path, packed: Path) -> AsyncIterator[VplcPlant]:
     async with plant(tmp_path) as made:
         await made.start(packed)
         await made.heard("Running", "Ok")
+        await made.bus.until(lambda: bool(made.bus.all_frames()))  # the descriptor comes first
         yield made
 
 
@@ -105,6 +106,11 @@ async def test_a_force_at_the_node_is_not_ended_from_the_centre(tank: VplcPlant)
         await tank.configure(forces={})
         await until("its end", lambda: "Tank.pump_speed" not in access.forced())
         assert access.forced() == {"Tank.gain": pytest.approx(0.7)}
+    await tank.bus.until(lambda: len(tank.bus.samples()["journal"]) >= 4)
+    texts = [text or "" for _, _, _, text in tank.bus.samples()["journal"]]
+    assert texts[0] == "tank 0.1.0 begins"
+    assert "somebody at the machine force Tank.gain = 0.7 (was 0.5)" in texts[1]
+    assert "centre unforce Tank.pump_speed (was 100)" in texts[3]
     [answer] = await ask(tank, "journal")
     told = [(entry["who"], entry["what"], entry["path"]) for entry in answer["entries"]]
     assert told == [

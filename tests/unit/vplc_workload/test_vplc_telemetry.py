@@ -12,7 +12,7 @@ from manifests.messages import TagType
 from vplc.scan.layout import Variable
 from workloads.vplc.config import Place
 from workloads.vplc.program import TagConfig
-from workloads.vplc.telemetry import Point, sample, spec, tag_type
+from workloads.vplc.telemetry import Point, entry_text, sample, spec, tag_type
 
 
 def variable(base: str, **more: Any) -> Variable:
@@ -55,6 +55,20 @@ def test_a_duration_is_told_in_seconds() -> None:
 def test_the_quality_byte_says_what_a_value_is_worth(worth: int | None, quality: Quality) -> None:
     told = sample(Point(0, "P.x", "INT", "P.q", "P"), {"P.x": 5, "P.q": worth})
     assert (told.value, told.quality) == (5.0, quality)
+
+
+def test_an_entry_of_the_journal_is_a_sentence() -> None:
+    entry = {
+        "n": 3,
+        "at": "2026-11-22T20:00:00.000Z",
+        "who": "anna",
+        "what": "force",
+        "path": "P.x",
+        "value": 5,
+        "before": 0,
+    }
+    assert entry_text(entry) == "2026-11-22T20:00:00.000Z anna force P.x = 5 (was 0)"
+    assert entry_text({"at": "t", "who": "keeper", "what": "switch-over"}) == "t keeper switch-over"
 
 
 def test_texts_booleans_and_no_numbers() -> None:
