@@ -6,6 +6,7 @@ never ends by itself for a wrong program, because a container that restarts for 
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import logging
 import os
@@ -29,6 +30,7 @@ from workloads.vplc import build, grants, privileges
 from workloads.vplc import config as configs
 from workloads.vplc import program as programs
 from workloads.vplc.arrange import (
+    DRIVER,
     NATIVE_NAME,
     SCAN_NAME,
     SERVER,
@@ -84,8 +86,21 @@ def scan_problems(arrangement: Arrangement, program: Path, writes: Sequence[Writ
             found = list(error.problems)
         except ScanError as error:
             raise MachineError(str(error), where=str(program)) from error
-        found += _server_problems(arrangement, Path(work))
+        found += _server_problems(arrangement, Path(work)) + _missing(arrangement)
     return [*(Problem(p.where.replace(f"{work}/", ""), "", p.what, p.hint) for p in found), *granted]
+
+
+def _missing(arrangement: Arrangement) -> list[ScanProblem]:
+    """What this runtime was built without: the small one has no OPC UA."""
+    wanted = [
+        process.name
+        for process in arrangement.processes
+        if process.name.startswith((DRIVER, SERVER)) and "opcua" in process.command
+    ]
+    if not wanted or importlib.util.find_spec("asyncua") is not None:
+        return []
+    what = f"{', '.join(wanted)}: this runtime has no OPC UA"
+    return [ScanProblem("program", what, "put asyncua into the runtime's image, or use Modbus")]
 
 
 def _server_problems(arrangement: Arrangement, work: Path) -> list[ScanProblem]:
