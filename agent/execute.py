@@ -55,7 +55,8 @@ def fetch_missing(blobs: Blobs, artifact: Artifact) -> None:
 
 
 class Executor:
-    """``run_root`` holds one run folder per instance. ``hosts`` go into every instance's context."""
+    """``run_root`` holds one run folder per instance. ``hosts`` go into every instance's context. ``one_network``: all
+    instances share the machine's own, so neighbours are found on its loopback address."""
 
     def __init__(
         self,
@@ -67,6 +68,7 @@ class Executor:
         node: str,
         hosts: Mapping[str, str],
         in_thread: InThread,
+        one_network: bool = False,
     ) -> None:
         self._runtime = runtime
         self._blobs = blobs
@@ -74,6 +76,7 @@ class Executor:
         self._run_root = run_root
         self._node = node
         self._hosts = hosts
+        self._one_network = one_network or runtime.platform == "process"
         self._in_thread = in_thread
         self.neighbours: Collection[str] = ()
         self._digests: dict[str, tuple[object, str]] = {}  # instance -> what its file looked like, and its digest
@@ -147,7 +150,7 @@ class Executor:
         of_control = release.workload_class is WorkloadClass.CONTROL
         folders = self._runtime.folders(instance, folder) if of_control or release.keeps else None
         hosts = dict(self._hosts)
-        if self._runtime.platform == "process":
+        if self._one_network:
             hosts = dict.fromkeys(self.neighbours, "127.0.0.1") | hosts
         context = RunContext(
             enterprise=facts.enterprise,

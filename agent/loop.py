@@ -194,8 +194,8 @@ class Loop:
             observed = await self._parts.in_thread(self._parts.runtime.observe, self._artifacts())
             told = await self._parts.in_thread(self._parts.executor.told, list(observed.instances))
             observed = replace(observed, told=told)
-        except MachineError as error:
-            self._engine_is(str(error))
+        except (MachineError, UnreachableError) as error:
+            self._engine_is(str(error), Severity.WARNING if error.retryable else Severity.ERROR)
             return False
         self._engine_is("")
         now_ns = self._monotonic_ns()
@@ -229,6 +229,8 @@ class Loop:
             memory.attempts[name] = after_look(memory.attempts.get(name, Attempts()), found, now_ns)
             if before is None:
                 continue
+            if found.drift and not before.drift:
+                self._event(Severity.WARNING, "instance-drifted", name, found.drift)
             if before.phase is Phase.RUNNING and found.phase is not Phase.RUNNING and name in self._names():
                 ended.append(found)
             elif before.runtime_id != found.runtime_id and found.restarts > before.restarts:
@@ -244,7 +246,7 @@ class Loop:
             how = found.detail or (f"exit code {found.exit_code}" if found.exit_code is not None else "ended")
             try:
                 last = await self._parts.in_thread(self._parts.runtime.logs, found.name, LOG_LINES)
-            except MachineError:
+            except (MachineError, UnreachableError):
                 last = []
             self._event(Severity.ERROR, "instance-ended", found.name, "; ".join([how, *last]))
 
@@ -304,11 +306,11 @@ class Loop:
         except MachineError as error:
             _log.error("no bus for an instance", extra={"instance": name, "error": str(error)})
 
-    def _engine_is(self, fault: str) -> None:
+    def _engine_is(self, fault: str, severity: Severity = Severity.ERROR) -> None:
         if fault != self.memory.engine_fault:
             self.memory.engine_fault = fault
             if fault:
-                self._event(Severity.ERROR, "runtime-unreachable", "agent", fault)
+                self._event(severity, "runtime-unreachable", "agent", fault)
             else:
                 self._event(Severity.INFO, "runtime-back", "agent", self._parts.runtime.description)
 
@@ -586,7 +588,7 @@ class Loop:
             await self._parts.in_thread(self._parts.runtime.forget_except, roots, segments)
             if not self.memory.adoption_fault:  # else blobs of the next generation are on their way
                 await self._parts.in_thread(self._parts.blobs.forget_except, digests)
-        except MachineError as error:
+        except (MachineError, UnreachableError) as error:
             _log.warning("tidying up failed", extra={"error": str(error)})
 
     async def _renewals(self) -> None:

@@ -66,7 +66,7 @@ def _step(instance: Wanted, observed: Observed, where: Place, now_ns: int) -> Ac
         and found.release_digest == instance.release_digest
         and found.config_digest == instance.config_digest
     )
-    if unchanged and found is not None and found.phase is not Phase.EXITED:
+    if unchanged and found is not None and found.phase is not Phase.EXITED and not found.drift:
         return _configured(instance, observed)
     if instance.artifact is None:
         platforms = ", ".join(artifact.platform for artifact in instance.release.artifacts) or "none"
@@ -83,6 +83,8 @@ def _step(instance: Wanted, observed: Observed, where: Place, now_ns: int) -> Ac
         missing = [segment for segment in instance.segments if segment not in observed.segments]
         if missing:
             return Connect(instance.name, missing[0])
+    if unchanged and found is not None and found.drift:
+        return Start(replace(instance, core=found.core))
     if found is None or unchanged:
         return Start(instance)
     return Replace(instance, found.release_digest, found.config_digest)
@@ -122,11 +124,11 @@ def after_look(attempts: Attempts, found: ObservedInstance | None, now_ns: int) 
         missed = not first and not attempts.ended and found.restarts > attempts.restarts
         attempts = replace(attempts, life=found.runtime_id, life_ns=now_ns, restarts=found.restarts, ended=False)
         if missed:
-            attempts = after_failure(attempts, "Exited", _how(found), now_ns)
+            attempts = after_failure(attempts, found.reason or "Exited", _how(found), now_ns)
         if first and found.phase is Phase.EXITED:  # it ended before this agent began (a power cut): no fault of its own
             attempts = replace(attempts, ended=True)
-    if found.phase is not Phase.RUNNING and not attempts.ended:
-        return replace(after_failure(attempts, "Exited", _how(found), now_ns), ended=True)
+    if found.phase in (Phase.RESTARTING, Phase.EXITED) and not attempts.ended:
+        return replace(after_failure(attempts, found.reason or "Exited", _how(found), now_ns), ended=True)
     if found.phase is Phase.RUNNING and attempts.failures and now_ns - attempts.life_ns >= STABLE_NS:
         return replace(attempts, failures=0, reason="", detail="")
     return attempts

@@ -102,6 +102,8 @@ def look(
             return Seen.BLOCKED, None, NOT_PLACEABLE, unplaceable
         if attempts.failures:
             return Seen.TRYING_AGAIN, None, attempts.reason, attempts.detail
+        if found is not None and found.phase is Phase.STARTING:
+            return Seen.SILENT_START, None, found.reason or "Starting", found.detail
         return Seen.ABSENT, None, "Planned", ""
     health = wanted.release.health
     old = (found.release_digest, found.config_digest) != (wanted.release_digest, wanted.config_digest)

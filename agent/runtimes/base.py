@@ -19,8 +19,10 @@ from manifests.model import Artifact, PlacedInstance, SiteFacts, WorkloadRelease
 
 
 class Phase(enum.Enum):
-    """What the runtime says of one instance; ``RESTARTING``: the engine itself is between two tries."""
+    """What the runtime says of one instance; ``RESTARTING``: the engine itself is between two tries; ``STARTING``: it
+    brings the first life up, and nothing is wrong so far."""
 
+    STARTING = "starting"
     RUNNING = "running"
     RESTARTING = "restarting"
     EXITED = "exited"
@@ -31,6 +33,8 @@ class ObservedInstance:
     """One instance as found, running or not; times in ns since the epoch, 0 = unknown.
 
     ``core``: the processor it was given, of class control only. ``note``: what it could not be given, in words.
+    ``reason``: one word for why it does not run, where the engine has one. ``drift``: how somebody else changed what
+    the engine was told of it, in words; starting it again puts that right.
     """
 
     name: str
@@ -47,6 +51,8 @@ class ObservedInstance:
     detail: str = ""
     core: int | None = None
     note: str = ""
+    reason: str = ""
+    drift: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +149,8 @@ class Folders:
 
 
 class Runtime(Protocol):
-    """A machine that runs instances of one site's node. All methods raise MachineError, saying what it refused."""
+    """A machine that runs instances of one site's node. All methods raise MachineError, saying what it refused, or
+    UnreachableError where what manages the workloads is elsewhere and does not answer: they run on meanwhile."""
 
     @property
     def description(self) -> str:
@@ -172,7 +179,8 @@ class Runtime(Protocol):
         ...
 
     def start(self, instance: Wanted, run_folder: Path) -> str:
-        """Run an instance; the identity of the new life. An exited one of the same digests may be started again."""
+        """Run an instance; the identity of the new life. An exited one of the same digests may be started again, and
+        so may a running one that drifted: then only what somebody changed ends."""
         ...
 
     def stop(self, name: str, grace_s: float = 10.0) -> None:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import platform
 import re
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -29,29 +28,32 @@ from docker.types import LogConfig, Mount
 from requests.exceptions import RequestException
 
 from agent.folders import disk_errors
-from agent.ledger import write_atomic
 from agent.placement import ControlNode
 from agent.runtimes.base import Folders, Observed, ObservedInstance, Phase, Wanted
+from agent.runtimes.containers import (
+    CONTROL_CAPABILITIES,
+    KEPT_FOLDER,
+    RT_FILE,
+    RUN_FOLDER,
+    SHARED_FOLDER,
+    USER_ID,
+    ImageMemory,
+    container_platform,
+)
 from manifests.errors import MachineError, SluiceError
 from manifests.model import OCI_MANIFEST, RUN_VARIABLE, Artifact, WorkloadClass
 from manifests.oci import hybrid_tar, image_ids
 
-RUN_FOLDER = "/run/sluice"
-USER = "10001:10001"
+USER = f"{USER_ID}:{USER_ID}"
 LABEL = "sluice."
-SHARED_FOLDER = "/run/shared"
-KEPT_FOLDER = "/run/kept"
 CONTROL_USER = "0:0"  # its entry point gives the capabilities on and drops the rest
-CONTROL_CAPABILITIES = ("SYS_NICE", "IPC_LOCK", "SETUID", "SETGID", "SETPCAP")
-# Real-time groups (cgroup v1): a container may run at real-time priority within its share of each period only. All
-# containers together must fit their parent's 950 ms; a small share turns one long scan into an outage.
-RT_FILE = Path("/sys/fs/cgroup/cpu/cpu.rt_runtime_us")
+# Real-time groups: all containers together must fit their parent's 950 ms; a small share turns one long scan into an
+# outage.
 RT_PERIOD_US = 1_000_000
 RT_SHARES_US = 800_000
 NO_RT_SHARE = "no real-time share: the engine's own is too small (dockerd --cpu-rt-runtime=950000)"
 CALL_TIMEOUT_S = 60
 LOAD_TIMEOUT_S = 1800  # a flash card writes an image of some hundred MB slowly
-_PLATFORMS = {"x86_64": "linux/amd64", "aarch64": "linux/arm64", "armv7l": "linux/arm/v7", "riscv64": "linux/riscv64"}
 
 
 class DockerRuntime:
@@ -74,7 +76,6 @@ class DockerRuntime:
         self._control = control or ControlNode()
         self._rt_groups = rt_file.exists()
         self._kept = folder / "kept"
-        self._images_path = folder / "images.json"
         self._site = site
         self._node = node
         self._networks = dict(networks or {})
@@ -84,10 +85,7 @@ class DockerRuntime:
         self._cpus = 0
         self._init = True
         self._connecting = threading.Lock()
-        try:
-            self._images = msgspec.json.decode(self._images_path.read_bytes(), type=dict[str, str])
-        except (OSError, msgspec.MsgspecError):
-            self._images = {}
+        self._images = ImageMemory(folder / "images.json")
 
     @property
     def description(self) -> str:
@@ -96,7 +94,7 @@ class DockerRuntime:
 
     @property
     def platform(self) -> str:
-        return _PLATFORMS.get(platform.machine(), f"linux/{platform.machine()}")
+        return container_platform()
 
     # ------------------------------------------------------------ looking
 
@@ -110,7 +108,7 @@ class DockerRuntime:
                     instances[found.name] = found
             images = {image["Id"] for image in api.images(all=True)}
             existing = {network["Name"] for network in api.networks()}
-        prepared = {a.root.digest for a in artifacts if self._image(a) in images}
+        prepared = {a.root.digest for a in artifacts if self._images.image(a) in images}
         segments = {name for name, network in self._networks.items() if network in existing}
         prefix = self._network_name("")
         segments |= {
@@ -141,8 +139,7 @@ class DockerRuntime:
                 image = _first_image(api, candidates)
         if image is None:
             raise MachineError("the engine took the image but does not know it", where=artifact.root.digest)
-        self._images[artifact.root.digest] = image
-        write_atomic(self._images_path, msgspec.json.encode(self._images))
+        self._images.remember(artifact.root.digest, image)
 
     def _load(self, api: Any, artifact: Artifact, blob_path: Callable[[str], Path]) -> None:
         reading, writing = os.pipe()
@@ -260,7 +257,7 @@ class DockerRuntime:
         return Mount(KEPT_FOLDER, str(kept.absolute()), type="bind")
 
     def _create(self, api: Any, instance: Wanted, run_folder: Path, rt_share_us: int) -> None:
-        image = self._image(instance.artifact)
+        image = self._images.image(instance.artifact)
         if image is None:
             raise MachineError("its image was not loaded", where=instance.name)
         resources = instance.release.resources
@@ -337,9 +334,7 @@ class DockerRuntime:
         with self._engine() as api:
             containers = api.containers(all=True, filters={"label": self._own_labels()})
             used = {entry["Labels"].get(LABEL + "root", "") for entry in containers}
-            for root, image in list(self._images.items()):
-                if root in roots or root in used:
-                    continue
+            for root, image in self._images.others({*roots, *used}):
                 try:
                     api.remove_image(image)
                 except NotFound:
@@ -347,8 +342,7 @@ class DockerRuntime:
                 except APIError as error:
                     if error.status_code != 409:  # another agent of this machine runs it: its own business
                         raise
-                del self._images[root]
-                write_atomic(self._images_path, msgspec.json.encode(self._images))
+                self._images.forget(root)
             for network in api.networks(filters={"label": f"{LABEL}site={self._site}"}):
                 if (network.get("Labels") or {}).get(LABEL + "segment") in segments:
                     continue
@@ -386,15 +380,6 @@ class DockerRuntime:
 
     def _container_name(self, instance: str) -> str:
         return f"sluice-{self._site}-{self._node}-{instance}"
-
-    def _image(self, artifact: Artifact | None) -> str | None:
-        """The engine's id of an artifact's image: the digest of its config or of its manifest, both signed. The file
-        that remembers which one is only a memory: what is not signed is not run, whatever that file says."""
-        if artifact is None:
-            return None
-        known = self._images.get(artifact.root.digest)
-        signed = {artifact.root.digest, *(blob.digest for blob in artifact.blobs)}
-        return known if known in signed else None
 
     def _found(self, container: Mapping[str, Any]) -> ObservedInstance:
         """One made for other networks than agent.yaml gives its segments by now has, so to say, another configuration:

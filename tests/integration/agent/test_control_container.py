@@ -22,7 +22,8 @@ import pytest
 
 from agent.placement import ControlNode
 from agent.runtimes.base import Wanted, wanted
-from agent.runtimes.docker_engine import NO_RT_SHARE, RT_FILE, DockerRuntime
+from agent.runtimes.containers import RT_FILE
+from agent.runtimes.docker_engine import NO_RT_SHARE, DockerRuntime
 from agent.runtimes.process import ProcessRuntime
 from manifests.model import (
     Artifact,

@@ -1,11 +1,11 @@
-"""What the container runtime remembers of loaded images is a memory, not an authority. No engine is needed here."""
+"""What the container runtimes remember of loaded images is a memory, not an authority. No engine is needed here."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-from agent.runtimes.docker_engine import DockerRuntime
+from agent.runtimes.containers import ImageMemory
 from manifests.model import OCI_MANIFEST, Artifact, Blob
 
 
@@ -23,7 +23,7 @@ ARTIFACT = Artifact(
 
 def image_remembered_as(folder: Path, image: str) -> str | None:
     (folder / "images.json").write_text(json.dumps({ARTIFACT.root.digest: image}))
-    return DockerRuntime(folder, site="s", node="n")._image(ARTIFACT)
+    return ImageMemory(folder / "images.json").image(ARTIFACT)
 
 
 def test_an_image_of_the_signed_configuration_is_run(tmp_path: Path) -> None:
