@@ -1,5 +1,6 @@
 // The only place that calls the operator API. Cookie session; changing calls carry the CSRF token.
 import { clock } from "../lib/clock.svelte";
+import { readEvents } from "./sse";
 import type { Problem, Session } from "./types";
 
 export const API = "/api/v1";
@@ -85,7 +86,28 @@ export async function get<T>(path: string, signal?: AbortSignal): Promise<T> {
     return call<T>("GET", path, undefined, signal);
   }
 }
-export const post = <T>(path: string, body: unknown): Promise<T> => call<T>("POST", path, body);
+export const post = <T>(path: string, body: unknown, signal?: AbortSignal): Promise<T> => call<T>("POST", path, body, signal);
+export const put = <T>(path: string, body: unknown): Promise<T> => call<T>("PUT", path, body);
+
+/** A call that is answered by events until its end. Raises ApiProblem when it is refused; events end with the promise. */
+export async function stream(path: string, body: unknown, event: (name: string, data: string) => void, signal: AbortSignal): Promise<void> {
+  let response: Response;
+  try {
+    response = await fetch(API + path, {
+      method: "POST",
+      headers: { Accept: "text/event-stream", "Content-Type": "application/json", "X-CSRF-Token": csrf },
+      credentials: "same-origin",
+      body: JSON.stringify(body),
+      signal,
+    });
+  } catch (error) {
+    if (signal.aborted) throw error;
+    throw new ApiProblem(0, "The orchestrator does not answer", "The connection failed.", "This page tries again.");
+  }
+  if (response.status === 401) onLoggedOut();
+  if (!response.ok || !response.body) throw await problemOf(response);
+  await readEvents(response.body, event);
+}
 export const remove = <T>(path: string): Promise<T> => call<T>("DELETE", path);
 
 /** `?a=1&b=2` from the defined entries, or an empty string. */

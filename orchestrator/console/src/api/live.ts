@@ -1,6 +1,7 @@
 // Server-sent events over fetch instead of EventSource: fetch shows status codes (a session that ended) and the
 // keep-alive comments, so that a line that is silently dead is noticed and said to be.
 import { API, query } from "./client";
+import { readEvents } from "./sse";
 
 export type LineState = "connecting" | "live" | "reconnecting" | "refused";
 
@@ -69,7 +70,7 @@ export class LiveLine {
       if (!response.ok || !response.body) throw new Error(`status ${response.status}`);
       this.handlers.state("live");
       this.#backoff = BACKOFF_MS.first;
-      await this.#read(response.body);
+      await readEvents(response.body, (name, data) => this.handlers.event(name, data), () => this.#heard());
     } catch {
       // Every ending is alike: the line is gone and is tried again.
     }
@@ -82,33 +83,5 @@ export class LiveLine {
     this.handlers.state("reconnecting");
     this.#retry = setTimeout(() => void this.#run(), this.#backoff * (0.75 + Math.random() / 2));
     this.#backoff = Math.min(this.#backoff * 2, BACKOFF_MS.most);
-  }
-
-  async #read(body: ReadableStream<Uint8Array<ArrayBuffer>>): Promise<void> {
-    const reader = body.pipeThrough(new TextDecoderStream()).getReader();
-    let rest = "";
-    let name = "message";
-    let data: string[] = [];
-    for (;;) {
-      const { done, value } = await reader.read();
-      if (done) return;
-      this.#heard();
-      rest += value;
-      let from = 0;
-      for (let end = rest.indexOf("\n", from); end >= 0; end = rest.indexOf("\n", from)) {
-        const line = rest.slice(from, rest[end - 1] === "\r" ? end - 1 : end);
-        from = end + 1;
-        if (line === "") {
-          if (data.length > 0) this.handlers.event(name, data.join("\n"));
-          name = "message";
-          data = [];
-        } else if (line.startsWith("data:")) {
-          data.push(line.slice(line[5] === " " ? 6 : 5));
-        } else if (line.startsWith("event:")) {
-          name = line.slice(6).trim();
-        }
-      }
-      rest = rest.slice(from);
-    }
   }
 }

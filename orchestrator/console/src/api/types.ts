@@ -3,6 +3,7 @@ import type { components } from "./schema";
 
 type Schemas = components["schemas"];
 
+export type Answer = Schemas["AnswerView"];
 export type About = Schemas["AboutView"];
 export type Change = Schemas["ChangeView"];
 export type Device = Schemas["DeviceView"];
@@ -11,6 +12,8 @@ export type Event_ = Schemas["EventView"];
 export type Instance = Schemas["InstanceView"];
 export type LiveValues = Schemas["LiveValues"];
 export type Node_ = Schemas["NodeView"];
+export type Parameter = Schemas["ParameterView"];
+export type Parameters_ = Schemas["ParametersView"];
 export type Problem = Schemas["ProblemDetails"];
 export type Release = Schemas["ReleaseView"];
 export type Rollout = Schemas["RolloutView"];

@@ -56,3 +56,5 @@ export const siteUrl = (site: string): string => `/sites/${encodeURIComponent(si
 export const tagUrl = (site: string, topic: string): string =>
   `${siteUrl(site)}/tag?topic=${encodeURIComponent(topic)}`;
 export const rolloutUrl = (id: number): string => `/rollouts/${id}`;
+export const programUrl = (site: string, instance: string): string => `${siteUrl(site)}/instances/${encodeURIComponent(instance)}/program`;
+export const machineUrl = (site: string, instance: string): string => `${siteUrl(site)}/instances/${encodeURIComponent(instance)}/machine`;
