@@ -38,6 +38,7 @@ from manifests.checking import (
     CatalogView,
     VerifiedRepository,
     approvals,
+    broken_holds,
     catalog_policy,
     check,
     check_names,
@@ -66,6 +67,7 @@ __all__ = [
     "DirectorSigner",
     "VerifiedRepository",
     "approvals",
+    "broken_holds",
     "catalog_policy",
     "check_names",
     "complete_root",
@@ -197,15 +199,7 @@ def next_root(
 
 def countersign(draft: bytes, signers: Sequence[Signer | Ed25519PrivateKey]) -> bytes:
     """A draft with these signatures beside those it has; what is signed stays byte for byte the same."""
-    metadata = parse(draft, Root, "root.json")
-    try:
-        for signer in signers:
-            metadata.sign(signer if isinstance(signer, Signer) else CryptoSigner(signer), append=True)
-        return metadata.to_bytes(_COMPACT)
-    except (SerializationError, exceptions.RepositoryError) as error:
-        if isinstance(error.__cause__, SluiceError):  # a token's own refusal, such as a wrong PIN
-            raise error.__cause__ from error
-        raise InternalError(f"metadata that cannot be signed: {error}: {error.__cause__}") from error
+    return _add_signatures(parse(draft, Root, "root.json"), signers)
 
 
 def complete_root(previous: bytes, data: bytes) -> bytes:
@@ -238,7 +232,10 @@ def sign_metadata(
 ) -> bytes:
     """The file of one role, with a signature of each signer and the time it was made (``x-signed``)."""
     signed.unrecognized_fields[SIGNED_FIELD] = now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    metadata: Metadata[Any] = Metadata(signed)
+    return _add_signatures(Metadata(signed), signers)
+
+
+def _add_signatures(metadata: Metadata[Any], signers: Iterable[Signer | Ed25519PrivateKey]) -> bytes:
     try:
         for signer in signers:
             metadata.sign(signer if isinstance(signer, Signer) else CryptoSigner(signer), append=True)
