@@ -11,13 +11,15 @@ from typing import Any
 from sqlalchemy import Connection
 
 from manifests.messages import Severity
-from orchestrator.access import Access
 from orchestrator.api.schemas import SiteSummary
 from orchestrator.blobs import BlobFiles
 from orchestrator.ingest import Ingestor
 from orchestrator.inquiries import Inquiries
 from orchestrator.live import LiveHub
 from orchestrator.metrics import Metrics
+from orchestrator.people.access import Access
+from orchestrator.people.accounts import Accounts
+from orchestrator.people.passwords import Passwords
 from orchestrator.publish import Publisher
 from orchestrator.rollouts.loop import Rollouts
 from orchestrator.rollouts.states import RolloutStatus
@@ -88,7 +90,10 @@ class Centre:
         self.blobs = BlobFiles(settings.data / "blobs")
         self.publisher = Publisher(self.store, self.blobs, settings.keys, now_ns, self.wakeups.wake)
         self.publisher.prepare()
-        self.access = Access(self.store, settings.data, now_ns)
+        passwords = Passwords(settings.password_length)
+        self.access = Access(self.store, settings.data, now_ns, passwords, settings.second_factor)
+        self.provider_name: str | None = None
+        self.accounts = Accounts(self.store, self.access, passwords, now_ns)
         self.live = LiveHub(self.store, self._live_reader)
         self.rollouts = Rollouts(
             self.store,
@@ -160,9 +165,11 @@ class Centre:
             self._warned[site, what] = now_ns
         return True
 
-    def summaries(self) -> list[SiteSummary]:
+    def summaries(self, seen: frozenset[str] | None = None) -> list[SiteSummary]:
+        """Of the sites that are seen, or of all."""
         with self.store.read() as conn:
-            return self.reader(conn).summaries(sites.listed(conn))
+            chosen = [stored for stored in sites.listed(conn) if seen is None or stored.site.name in seen]
+            return self.reader(conn).summaries(chosen)
 
     def _measures(self) -> list[tuple[str, str, Mapping[str, float]]]:
         with self.store.read() as conn:

@@ -18,8 +18,9 @@ from anyio import to_thread
 from pydantic import BaseModel
 from sqlalchemy import Connection
 
-from orchestrator import views
+from orchestrator import narrow, views
 from orchestrator.api import schemas
+from orchestrator.rollouts.states import RolloutState
 from orchestrator.store import Store, events, history, rollouts, sites
 
 TICK_S = 0.5
@@ -36,9 +37,32 @@ def message(event: str, body: BaseModel) -> bytes:
 
 @dataclass(eq=False)
 class Listener:
-    sites: frozenset[str]
+    sites: frozenset[str]  # whose values it wants
+    seen: narrow.Seen = None  # the sites it may see
     queue: asyncio.Queue[bytes | None] = field(default_factory=lambda: asyncio.Queue(MAX_QUEUED))
     dropped: bool = False
+
+
+@dataclass(frozen=True)
+class Part:
+    """Something to send. ``site``: whose it is, None for what is not of one site; ``asked``: only to those who asked
+    for the values of that site; ``rollout``: to be narrowed for those who see some sites only."""
+
+    content: bytes
+    site: str | None = None
+    asked: bool = False
+    rollout: schemas.RolloutView | None = None
+
+    def for_listener(self, listener: Listener) -> bytes | None:
+        """Its bytes; None when they are not for this listener."""
+        if self.asked and self.site not in listener.sites:
+            return None
+        if listener.seen is None:
+            return self.content
+        if self.rollout is not None:
+            shown = narrow.rollout(self.rollout, listener.seen)
+            return message("rollout", shown) if shown else None
+        return self.content if self.site in listener.seen else None
 
 
 class TooManyListenersError(Exception):
@@ -79,11 +103,13 @@ class LiveHub:
     def listeners(self) -> int:
         return len(self._listeners)
 
-    async def follow(self, chosen: Collection[str], still_allowed: Callable[[], bool]) -> AsyncIterator[bytes]:
+    async def follow(
+        self, chosen: Collection[str], still_allowed: Callable[[], bool], seen: narrow.Seen = None
+    ) -> AsyncIterator[bytes]:
         """The bytes of one listener's stream: the current state, then changes. Raises TooManyListenersError."""
         if len(self._listeners) >= MAX_LISTENERS:
             raise TooManyListenersError
-        listener = Listener(frozenset(chosen))
+        listener = Listener(frozenset(chosen), seen)
         self._listeners.add(listener)  # before the state is read: nothing between the two is lost
         return self._stream(listener, still_allowed)
 
@@ -91,7 +117,9 @@ class LiveHub:
         try:
             yield b"retry: 2000\n\n"
             for part in await to_thread.run_sync(self._snapshot, listener.sites):
-                yield part
+                content = part.for_listener(listener)
+                if content is not None:
+                    yield content
             loop = asyncio.get_running_loop()
             checked = loop.time()
             while not self._closed:
@@ -127,8 +155,8 @@ class LiveHub:
             except Exception:  # noqa: BLE001 - top of the loop: one bad round must not end the live line
                 _log.exception("live update failed")
                 continue
-            for site, part in parts:
-                self._send(site, part)
+            for part in parts:
+                self._send(part)
 
     def close(self) -> None:
         """End every stream."""
@@ -136,11 +164,12 @@ class LiveHub:
         for listener in list(self._listeners):
             self._cut(listener)
 
-    def _send(self, site: str | None, part: bytes) -> None:
+    def _send(self, part: Part) -> None:
         for listener in list(self._listeners):
-            if site is None or site in listener.sites:
+            content = part.for_listener(listener)
+            if content is not None:
                 try:
-                    listener.queue.put_nowait(part)
+                    listener.queue.put_nowait(content)
                 except asyncio.QueueFull:
                     self._cut(listener)
 
@@ -162,13 +191,12 @@ class LiveHub:
         self._last.clear()
         self._last_event = None
 
-    def _collect(self, chosen: frozenset[str], sweep: bool) -> list[tuple[str | None, bytes]]:
-        """What to send: (only to listeners of this site, or None for all; bytes)."""
+    def _collect(self, chosen: frozenset[str], sweep: bool) -> list[Part]:
         with self._lock:
             dirty_sites, self._dirty_sites = self._dirty_sites, set()
             dirty_tags, self._dirty_tags = self._dirty_tags, {}
             dirty_rollouts, self._dirty_rollouts = self._dirty_rollouts, set()
-        parts: list[tuple[str | None, bytes]] = []
+        parts: list[Part] = []
         with self._store.read() as conn:
             reader = self._reader(conn)
             looked_at = [s for s in sites.listed(conn) if sweep or s.site.name in dirty_sites]
@@ -176,19 +204,19 @@ class LiveHub:
                 text = summary.model_dump_json()
                 if self._last.get(summary.name) != text:
                     self._last[summary.name] = text
-                    parts.append((None, message("site", summary)))
+                    parts.append(Part(message("site", summary), summary.name))
             for name in sorted(chosen & dirty_tags.keys()):
                 found = history.last_values(conn, name, only=dirty_tags[name])
                 if found:
                     body = schemas.LiveValues(site=name, values=[views.value(v) for v in found])
-                    parts.append((name, message("values", body)))
+                    parts.append(Part(message("values", body), name, asked=True))
             for number in sorted(dirty_rollouts):
                 state = rollouts.get(conn, number)
                 if state is not None:
-                    parts.append((None, message("rollout", views.rollout(state))))
+                    parts.append(_rollout(state))
             for item in events.after(conn, self._note_last_event(conn)):
                 self._last_event = item.id
-                parts.append((None, message("event", views.event(item))))
+                parts.append(Part(message("event", views.event(item)), item.site))
         return parts
 
     def _note_last_event(self, conn: Connection) -> int:
@@ -198,18 +226,24 @@ class LiveHub:
                 self._last_event = max((e.id for e in events.newest(conn, limit=1)), default=0)
             return self._last_event
 
-    def _snapshot(self, chosen: frozenset[str]) -> list[bytes]:
-        parts: list[bytes] = []
+    def _snapshot(self, chosen: frozenset[str]) -> list[Part]:
+        parts: list[Part] = []
         with self._store.read() as conn:
             self._note_last_event(conn)
             reader = self._reader(conn)
-            parts.extend(message("site", summary) for summary in reader.summaries(sites.listed(conn)))
+            listed = reader.summaries(sites.listed(conn))
+            parts.extend(Part(message("site", summary), summary.name) for summary in listed)
             for name in sorted(chosen):
                 found = history.last_values(conn, name)
                 body = schemas.LiveValues(site=name, values=[views.value(v) for v in found])
-                parts.append(message("values", body))
+                parts.append(Part(message("values", body), name, asked=True))
             for number in rollouts.unfinished(conn):
                 state = rollouts.get(conn, number)
                 if state is not None:
-                    parts.append(message("rollout", views.rollout(state)))
+                    parts.append(_rollout(state))
         return parts
+
+
+def _rollout(state: RolloutState) -> Part:
+    view = views.rollout(state)
+    return Part(message("rollout", view), rollout=view)

@@ -13,6 +13,9 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from manifests.errors import DocumentError, Problem
+from manifests.validate import nearest
+from orchestrator.people.passwords import LONGEST, SHORTEST
+from orchestrator.people.permissions import Role
 
 ONLINE_FILES = (
     "director.pem",
@@ -41,6 +44,8 @@ class Address:
 class Settings:
     """``report_s``: how often agents report; a site is offline after three times that without a word.
 
+    ``second_factor``: roles whose holders must have one.
+
     ``keep_days``: blocks, gaps and events older than this are deleted; 0 keeps them for ever.
     """
 
@@ -56,6 +61,8 @@ class Settings:
     operator_key: Path | None = None
     report_s: float = 10.0
     round_s: float = 1.0
+    password_length: int = SHORTEST
+    second_factor: frozenset[Role] = frozenset()
     keep_days: int = 30
 
     @property
@@ -74,6 +81,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--console", type=Path, metavar="DIR", help="the built console (default: the one installed)")
     parser.add_argument("--public-agent-url", metavar="URL", help="how agents reach --agent-listen; goes into tokens")
     parser.add_argument("--admin-password-file", type=Path, metavar="FILE", help="set this password if none is set")
+    parser.add_argument("--password-length", type=int, default=SHORTEST, metavar="N", help="shortest password")
+    roles = ", ".join(Role)
+    parser.add_argument("--second-factor", default="", metavar="ROLE,...", help=f"roles that need one, of: {roles}")
     parser.add_argument("--report-seconds", type=float, default=30.0, metavar="S", help="how often agents report")
     parser.add_argument("--keep-days", type=int, default=30, metavar="N", help="keep history and events; 0 = for ever")
 
@@ -128,7 +138,15 @@ def check(options: argparse.Namespace) -> Settings:
         wrong("--report-seconds", "not between 0.2 and 3600")
     if not 0 <= options.keep_days <= 36_500:
         wrong("--keep-days", "not between 0 (for ever) and 36500")
-    password = _password(options.admin_password_file, wrong)
+    if not 8 <= options.password_length <= 64:
+        wrong("--password-length", "not between 8 and 64")
+    second_factor: set[Role] = set()
+    for word in filter(None, (part.strip() for part in options.second_factor.split(","))):
+        try:
+            second_factor.add(Role(word))
+        except ValueError:
+            wrong("--second-factor", f"no role {word!r}", nearest(word, Role) or f"roles: {', '.join(Role)}")
+    password = _password(options.admin_password_file, options.password_length, wrong)
     if problems or agent is None or operator is None:
         raise DocumentError(problems)
     return Settings(
@@ -144,10 +162,12 @@ def check(options: argparse.Namespace) -> Settings:
         operator_key=key,
         report_s=options.report_seconds,
         keep_days=options.keep_days,
+        password_length=options.password_length,
+        second_factor=frozenset(second_factor),
     )
 
 
-def _password(file: Path | None, wrong: object) -> str | None:
+def _password(file: Path | None, shortest: int, wrong: object) -> str | None:
     assert callable(wrong)
     if file is None:
         return None
@@ -156,8 +176,8 @@ def _password(file: Path | None, wrong: object) -> str | None:
     except (OSError, UnicodeDecodeError) as error:
         wrong("--admin-password-file", f"cannot read {file}: {error}")
         return None
-    if not 10 <= len(text) <= 256:
-        wrong("--admin-password-file", "a password has 10 to 256 characters")
+    if not shortest <= len(text) <= LONGEST:
+        wrong("--admin-password-file", f"a password has {shortest} to {LONGEST} characters")
     return text
 
 

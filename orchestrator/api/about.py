@@ -6,15 +6,16 @@ from importlib.metadata import version
 
 from fastapi import APIRouter
 
-from orchestrator.api.access import CentreDep
+from orchestrator.api.callers import CentreDep, needs
 from orchestrator.api.schemas import AboutView
+from orchestrator.people.permissions import Permission
 from orchestrator.store import fleets
 from orchestrator.views import at
 
 router = APIRouter(tags=["about"])
 
 
-@router.get("/about")
+@router.get("/about", dependencies=[needs(Permission.LOOK)])
 def read_about(centre: CentreDep) -> AboutView:
     """Version, enterprise, start time, and where agents call."""
     with centre.store.read() as conn:

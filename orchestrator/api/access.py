@@ -1,97 +1,58 @@
-"""Session, setup and token routes; and the guard that every other operator route depends on."""
+"""Logging in and out, the first set-up, and a password's exchange for a token: the routes without a permission."""
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated
-from urllib.parse import urlsplit
 
-from fastapi import APIRouter, Depends, Request, Response
-from fastapi.security import APIKeyCookie, APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+from fastapi import APIRouter, Request, Response
 
-from orchestrator.access import AlreadySetUpError, BadCredentialsError, Login, TooManyTriesError
+from orchestrator.api.callers import SESSION_COOKIE, CentreDep, check_origin, needs, open_to_all
+from orchestrator.api.people_shapes import (
+    SECOND_FACTOR,
+    ApiTokenRequest,
+    ApiTokenView,
+    LoginRequest,
+    SessionView,
+    SetupRequest,
+    binding_views,
+)
 from orchestrator.api.problems import ApiError, responses
-from orchestrator.api.schemas import ApiTokenRequest, ApiTokenView, LoginRequest, SessionView, SetupRequest
 from orchestrator.centre import Centre
+from orchestrator.people.access import AlreadySetUpError, BadCredentialsError, Login, SecondFactorError
+from orchestrator.people.guessing import TooManyTriesError
+from orchestrator.people.passwords import WeakPasswordError
+from orchestrator.people.permissions import Permission, Principal
 from orchestrator.views import at
 
-SESSION_COOKIE = "sluice_session"
-CSRF_HEADER = "X-CSRF-Token"
-
-_cookie = APIKeyCookie(name=SESSION_COOKIE, scheme_name="session", auto_error=False, description="Set by logging in.")
-_csrf = APIKeyHeader(
-    name=CSRF_HEADER, scheme_name="csrf", auto_error=False, description="With a cookie session, on changing calls."
-)
-_bearer = HTTPBearer(scheme_name="token", auto_error=False, description="From POST /api/v1/tokens.")
-
-
-def centre_of(request: Request) -> Centre:
-    centre: Centre = request.app.state.centre
-    return centre
-
-
-CentreDep = Annotated[Centre, Depends(centre_of)]
-
-
-def check_origin(request: Request) -> None:
-    """A browser says which page a changing call comes from; it must be one of ours."""
-    origin = request.headers.get("origin")
-    if origin is not None:
-        if urlsplit(origin).netloc != request.headers.get("host"):
-            raise ApiError(403, "this call comes from another site's page")
-    elif request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
-        raise ApiError(403, "this call comes from another site's page")
-
-
-def require_user(
-    request: Request,
-    centre: CentreDep,
-    session: Annotated[str | None, Depends(_cookie)],
-    csrf: Annotated[str | None, Depends(_csrf)],
-    bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
-) -> str:
-    """Who calls; 401 or 403 for everybody else."""
-    if bearer is not None:
-        user = centre.access.token_user(bearer.credentials)
-        if user is None:
-            raise ApiError(401, "the token is not valid", remedy="log in again")
-        return user
-    found = centre.access.session(session) if session else None
-    if found is None:
-        raise ApiError(401, "not logged in")
-    if request.method not in ("GET", "HEAD"):
-        check_origin(request)
-        if not hmac.compare_digest((csrf or "").encode(), found.csrf.encode()):
-            raise ApiError(403, f"the {CSRF_HEADER} header is missing or wrong")
-    return found.user
-
-
-UserDep = Annotated[str, Depends(require_user)]
+WRONG = "unknown user or wrong password"
 router = APIRouter(tags=["access"])
 
 
-@router.get("/session")
+@router.get("/session", dependencies=[open_to_all("says only whether the caller is logged in")])
 def read_session(request: Request, centre: CentreDep) -> SessionView:
     """Who is logged in, and whether a first password is still missing."""
     session_id = request.cookies.get(SESSION_COOKIE)
     found = centre.access.session(session_id) if session_id else None
     if found is None:
-        return SessionView(authenticated=False, setup_required=centre.access.setup_required)
-    return SessionView(authenticated=True, setup_required=False, user=found.user, csrf_token=found.csrf)
+        return SessionView(
+            authenticated=False, setup_required=centre.access.setup_required, provider=centre.provider_name
+        )
+    return _view(found.principal, found.csrf)
 
 
-@router.post("/session", responses=responses(401, 403, 422, 429))
+@router.post(
+    "/session", dependencies=[open_to_all("is the log-in; guesses are slowed")], responses=responses(401, 403, 422, 429)
+)
 def log_in(body: LoginRequest, request: Request, response: Response, centre: CentreDep) -> SessionView:
-    """Log in; sets the session cookie."""
+    """Log in; sets the session cookie. A problem of type ``urn:sluice:second-factor`` asks for the one-time code."""
     check_origin(request)
-    with _refusals("unknown user or wrong password"):
-        return _opened(centre, response, centre.access.log_in(body.user, body.password, _caller(request)))
+    with refusals():
+        return opened(centre, response, centre.access.log_in(body.user, body.password, caller_of(request), body.code))
 
 
-@router.delete("/session", status_code=204, responses=responses(401, 403))
-def log_out(user: UserDep, request: Request, response: Response, centre: CentreDep) -> None:
+@router.delete("/session", status_code=204, dependencies=[needs(Permission.OWN_ACCOUNT)], responses=responses(401, 403))
+def log_out(request: Request, response: Response, centre: CentreDep) -> None:
     """End this session."""
     session_id = request.cookies.get(SESSION_COOKIE)
     if session_id:
@@ -99,43 +60,69 @@ def log_out(user: UserDep, request: Request, response: Response, centre: CentreD
     response.delete_cookie(SESSION_COOKIE, path="/")
 
 
-@router.post("/setup", responses=responses(403, 409, 422, 429))
+@router.post(
+    "/setup",
+    dependencies=[open_to_all("takes the code of the first start, once; guesses are slowed")],
+    responses=responses(403, 409, 422, 429),
+)
 def set_up(body: SetupRequest, request: Request, response: Response, centre: CentreDep) -> SessionView:
     """Set the first password with the code that the first start printed; sets the session cookie."""
     check_origin(request)
-    with _refusals("the code is wrong", status=403):
-        return _opened(centre, response, centre.access.set_up(body.setup_code, body.password, _caller(request)))
+    with refusals("the code is wrong", status=403):
+        return opened(centre, response, centre.access.set_up(body.setup_code, body.password, caller_of(request)))
 
 
-@router.post("/tokens", responses=responses(401, 422, 429))
+@router.post(
+    "/tokens", dependencies=[open_to_all("takes a password; guesses are slowed")], responses=responses(401, 422, 429)
+)
 def make_token(body: ApiTokenRequest, request: Request, centre: CentreDep) -> ApiTokenView:
-    """Exchange a password for a bearer token."""
+    """Exchange a password for a bearer token; asks for the one-time code as logging in does."""
     if centre.access.setup_required:
         remedy = "open the console and set one, with the set-up code of the orchestrator's log"
         raise ApiError(401, "no password is set yet", remedy=remedy)
-    with _refusals("unknown user or wrong password"):
-        token, expires_ns = centre.access.make_token(body.user, body.password, body.name, _caller(request))
+    with refusals():
+        token, expires_ns = centre.access.make_token(body.user, body.password, body.name, caller_of(request), body.code)
     return ApiTokenView(token=token, name=body.name, expires_at=at(expires_ns))
 
 
-def _opened(centre: Centre, response: Response, login: Login) -> SessionView:
+def opened(centre: Centre, response: Response, login: Login) -> SessionView:
+    """Give the browser its session."""
     secure = centre.settings.operator_certificate is not None
     response.set_cookie(SESSION_COOKIE, login.session_id, httponly=True, samesite="strict", secure=secure, path="/")
-    return SessionView(authenticated=True, setup_required=False, user=login.user, csrf_token=login.csrf)
+    return _view(login.principal, login.csrf)
+
+
+def _view(principal: Principal, csrf: str) -> SessionView:
+    return SessionView(
+        authenticated=True,
+        setup_required=False,
+        user=principal.user,
+        csrf_token=csrf,
+        roles=binding_views(principal.bindings),
+        permissions=[p for p in Permission if principal.somewhere(p)],
+        unfinished=principal.unfinished,
+    )
 
 
 @contextmanager
-def _refusals(text: str, status: int = 401) -> Iterator[None]:
+def refusals(text: str = WRONG, status: int = 401) -> Iterator[None]:
+    """Refusals of credentials as answers."""
     try:
         yield
     except BadCredentialsError as error:
         raise ApiError(status, text) from error
+    except SecondFactorError as error:
+        told = "the code is wrong, or was used" if error.tried else "a one-time code is needed"
+        raise ApiError(status, told, remedy="give the code of your authenticator", kind=SECOND_FACTOR) from error
     except TooManyTriesError as error:
         retry = {"Retry-After": str(error.retry_after_s)}
         raise ApiError(429, "too many failed tries", remedy="wait a few minutes", headers=retry) from error
+    except WeakPasswordError as error:
+        raise ApiError(422, str(error)) from error
     except AlreadySetUpError as error:
         raise ApiError(409, "a password was set before", remedy="log in with it") from error
 
 
-def _caller(request: Request) -> str:
+def caller_of(request: Request) -> str:
+    """The address a guess comes from."""
     return request.client.host if request.client else "unknown"

@@ -11,9 +11,10 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 
-from orchestrator.api.access import CentreDep
+from orchestrator.api.callers import CentreDep, needs
 from orchestrator.api.problems import ApiError, responses
 from orchestrator.api.schemas import AuditEntryView, AuditHeadView, AuditProofView
+from orchestrator.people.permissions import Permission, Place
 from orchestrator.store import audit
 from orchestrator.views import at
 
@@ -22,7 +23,7 @@ Number = Annotated[int, Query(ge=0, lt=2**62)]
 COLUMNS = ("number", "at_ns", "kind", "actor", "site", "node", "subject", "text", "severity", "reported", "happened_ns")
 
 
-@router.get("/audit")
+@router.get("/audit", dependencies=[needs(Permission.LOOK, Place.EVERYWHERE)])
 def list_entries(
     centre: CentreDep,
     first: Annotated[int | None, Query(ge=0, lt=2**62)] = None,
@@ -51,7 +52,7 @@ def _view(one: audit.StoredEntry) -> AuditEntryView:
     )
 
 
-@router.get("/audit/head", responses=responses(404))
+@router.get("/audit/head", dependencies=[needs(Permission.LOOK, Place.EVERYWHERE)], responses=responses(404))
 def read_head(centre: CentreDep, size: Annotated[int | None, Query(ge=0, lt=2**62)] = None) -> AuditHeadView:
     """The head of the Merkle tree (RFC 9162) over the first ``size`` entries; over all without it."""
     with centre.store.read() as conn:
@@ -62,7 +63,7 @@ def read_head(centre: CentreDep, size: Annotated[int | None, Query(ge=0, lt=2**6
     return AuditHeadView(size=head.size, root=head.root)
 
 
-@router.get("/audit/inclusion", responses=responses(404))
+@router.get("/audit/inclusion", dependencies=[needs(Permission.LOOK, Place.EVERYWHERE)], responses=responses(404))
 def prove_inclusion(centre: CentreDep, number: Number, size: Number) -> AuditProofView:
     """That an entry is among the first ``size``."""
     with centre.store.read() as conn:
@@ -72,7 +73,7 @@ def prove_inclusion(centre: CentreDep, number: Number, size: Number) -> AuditPro
             raise ApiError(404, str(error)) from error
 
 
-@router.get("/audit/consistency", responses=responses(404))
+@router.get("/audit/consistency", dependencies=[needs(Permission.LOOK, Place.EVERYWHERE)], responses=responses(404))
 def prove_consistency(centre: CentreDep, old: Number, new: Number) -> AuditProofView:
     """That the first ``old`` entries are still the beginning of the first ``new``."""
     with centre.store.read() as conn:
@@ -90,6 +91,7 @@ def _proof(hashes: tuple[bytes, ...]) -> AuditProofView:
 
 @router.get(
     "/audit/export",
+    dependencies=[needs(Permission.LOOK, Place.EVERYWHERE)],
     response_class=StreamingResponse,
     responses={200: {"content": {"application/jsonl": {"schema": {"type": "string"}}, "text/csv": {}}}},
 )

@@ -12,7 +12,7 @@ from manifests.errors import DocumentError
 from manifests.load import Loaded, check_documents
 from manifests.messages import Severity
 from manifests.model import DesiredState, Fleet
-from orchestrator.api.access import CentreDep, UserDep
+from orchestrator.api.callers import CentreDep, UserDep, needs
 from orchestrator.api.problems import ApiError, responses
 from orchestrator.api.schemas import (
     ApplyView,
@@ -24,13 +24,14 @@ from orchestrator.api.schemas import (
 )
 from orchestrator.fleets import KnownRelease, diff, resolve
 from orchestrator.parameters import lay_over
+from orchestrator.people.permissions import Permission, Place
 from orchestrator.store import events, fleets, parameters, releases, sites
 from orchestrator.views import at
 
 router = APIRouter(tags=["fleet"])
 
 
-@router.get("/fleet", responses=responses(404))
+@router.get("/fleet", dependencies=[needs(Permission.LOOK, Place.EVERYWHERE)], responses=responses(404))
 def read_fleet(centre: CentreDep, generation: Annotated[int | None, Query(ge=0, lt=2**62)] = None) -> FleetView:
     """The documents of one generation; the newest without ``generation``."""
     with centre.store.read() as conn:
@@ -50,7 +51,7 @@ def read_fleet(centre: CentreDep, generation: Annotated[int | None, Query(ge=0, 
     )
 
 
-@router.post("/fleet", responses=responses(422))
+@router.post("/fleet", dependencies=[needs(Permission.APPLY_FLEET, Place.EVERYWHERE)], responses=responses(422))
 def apply_fleet(body: DocumentsRequest, user: UserDep, centre: CentreDep) -> ApplyView:
     """Store the documents as the next generation. Sites move only when a rollout takes them there."""
     loaded = check_documents(body.documents, body.sources)
@@ -79,7 +80,7 @@ def apply_fleet(body: DocumentsRequest, user: UserDep, centre: CentreDep) -> App
     return ApplyView(generation=newest + 1, diff=view)
 
 
-@router.post("/fleet/diff", responses=responses(422))
+@router.post("/fleet/diff", dependencies=[needs(Permission.LOOK, Place.EVERYWHERE)], responses=responses(422))
 def diff_fleet(body: DocumentsRequest, centre: CentreDep) -> FleetDiffView:
     """What applying these documents would start, stop and restart, and where; changes nothing."""
     loaded = check_documents(body.documents, body.sources)

@@ -14,15 +14,15 @@ from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 
 from manifests.messages import MAX_INQUIRY_BYTES, InquiryAnswer, Severity
-from orchestrator.api.access import CentreDep, UserDep
-from orchestrator.api.live import still_allowed
+from orchestrator.api.callers import CentreDep, UserDep, caller_again, needs
 from orchestrator.api.parameters import placed_instance
 from orchestrator.api.problems import ApiError, responses
 from orchestrator.api.schemas import AnswerView, InquiryEnd, InquiryRequest
 from orchestrator.centre import Centre
 from orchestrator.inquiries import Asked, TooManyInquiriesError
 from orchestrator.live import message
-from orchestrator.store import events
+from orchestrator.people.permissions import Permission
+from orchestrator.store import events, sites
 from orchestrator.views import at
 
 STREAM = "text/event-stream"
@@ -33,6 +33,7 @@ router = APIRouter(tags=["inquiries"])
 
 @router.post(
     "/sites/{site}/instances/{instance}/inquiries",
+    dependencies=[needs(Permission.INQUIRE)],
     response_model=AnswerView,
     responses={
         **responses(404, 422, 429, 503, 504),
@@ -57,7 +58,7 @@ async def ask_instance(
         raise ApiError(429, str(error), headers={"Retry-After": "2"}) from error
     if STREAM in request.headers.get("accept", ""):
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        parts = _stream(centre, asked, still_allowed(request, centre))
+        parts = _stream(centre, asked, lambda: _may_ask_still(request, centre, site))
         return StreamingResponse(parts, media_type=STREAM, headers=headers)
     async with aclosing(centre.inquiries.follow(asked)) as answers:  # type: ignore[type-var]  # it is a generator
         async for answer in answers:
@@ -65,6 +66,13 @@ async def ask_instance(
     if asked.end == "final":
         raise ApiError(502, "the instance answered nothing")
     raise ApiError(_STATUS[asked.end], asked.detail)
+
+
+def _may_ask_still(request: Request, centre: Centre, site: str) -> bool:
+    caller = caller_again(request, centre)
+    with centre.store.read() as conn:
+        known = sites.get(conn, site)
+    return caller is not None and known is not None and caller.at(Permission.INQUIRE, known.site)
 
 
 async def _stream(centre: Centre, asked: Asked, allowed: Callable[[], bool]) -> AsyncIterator[bytes]:

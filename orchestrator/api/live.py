@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated
 
+from anyio import to_thread
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
-from orchestrator.api.access import SESSION_COOKIE, CentreDep, UserDep
+from orchestrator.api.callers import CallerDep, CentreDep, caller_again, needs, visible
 from orchestrator.api.problems import ApiError, responses
 from orchestrator.api.schemas import EventView, LiveValues, RolloutView, SiteSummary
-from orchestrator.centre import Centre
 from orchestrator.live import TooManyListenersError
+from orchestrator.people.permissions import Permission
 
 router = APIRouter(tags=["live"])
 
@@ -26,21 +26,9 @@ EVENT_SHAPES: dict[str, type[BaseModel]] = {
 }
 
 
-def still_allowed(request: Request, centre: Centre) -> Callable[[], bool]:
-    """Whether whoever made this request may still listen; asked again and again while a stream is open."""
-    session_id = request.cookies.get(SESSION_COOKIE)
-    bearer = request.headers.get("authorization", "").partition(" ")[2]
-
-    def allowed() -> bool:
-        if bearer:
-            return centre.access.token_user(bearer) is not None
-        return session_id is not None and centre.access.session(session_id) is not None
-
-    return allowed
-
-
 @router.get(
     "/live",
+    dependencies=[needs(Permission.LOOK)],
     response_class=StreamingResponse,
     responses={
         **responses(503),
@@ -56,11 +44,17 @@ def still_allowed(request: Request, centre: Centre) -> Callable[[], bool]:
     },
 )
 async def follow(
-    request: Request, user: UserDep, centre: CentreDep, site: Annotated[list[str] | None, Query()] = None
+    request: Request, caller: CallerDep, centre: CentreDep, site: Annotated[list[str] | None, Query()] = None
 ) -> StreamingResponse:
-    """What changes, as it changes; starts with the current state."""
+    """What changes, as it changes; starts with the current state. Ends when the caller may see more or less."""
+    seen = await to_thread.run_sync(visible, caller, centre)
+
+    def still_allowed() -> bool:
+        again = caller_again(request, centre)
+        return again is not None and again.somewhere(Permission.LOOK) and visible(again, centre) == seen
+
     try:
-        parts = await centre.live.follow((site or [])[:200], still_allowed(request, centre))
+        parts = await centre.live.follow((site or [])[:200], still_allowed, seen)
     except TooManyListenersError as error:
         raise ApiError(503, "too many screens are connected", headers={"Retry-After": "10"}) from error
     return StreamingResponse(

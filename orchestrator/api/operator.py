@@ -1,6 +1,6 @@
 """The operator application: ``/api/v1`` for console, CLI and programs, assembled from the routers beside this file.
 
-Every route is denied without a session or token, except those of the access router and the few beside ``/api/v1``.
+Every route declares the permission it needs, or that it is open and why; the application does not start otherwise.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
-from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import FileResponse, PlainTextResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -20,18 +20,20 @@ from starlette.types import ASGIApp
 from orchestrator.api import (
     about,
     access,
+    account,
     audit,
     fleet,
     inquiries,
     live,
     parameters,
+    people,
     problems,
     releases,
     rollouts,
     schemas,
     sites,
 )
-from orchestrator.api.access import CentreDep
+from orchestrator.api.callers import CentreDep, check_routes, open_to_all
 from orchestrator.api.guards import BodyLimit, Counted, SecurityHeaders
 from orchestrator.centre import Centre
 
@@ -52,14 +54,15 @@ def build_operator_app(centre: Centre | None = None) -> FastAPI:
     )
     app.state.centre = centre
     problems.install(app)
-    guarded = APIRouter(dependencies=[Depends(access.require_user)], responses=problems.responses(401, 403))
-    for part in (about, sites, parameters, inquiries, fleet, releases, rollouts, audit, live):
+    guarded = APIRouter(responses=problems.responses(401, 403))
+    for part in (about, sites, parameters, inquiries, fleet, releases, rollouts, audit, live, account, people):
         guarded.include_router(part.router)
     app.include_router(access.router, prefix=API)
     app.include_router(guarded, prefix=API)
     app.include_router(_machinery())
     if centre is not None and centre.settings.console is not None:
         app.include_router(_console(centre.settings.console))
+    check_routes(app.routes)
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -91,17 +94,17 @@ def guarded_operator_app(centre: Centre) -> ASGIApp:
 def _machinery() -> APIRouter:
     router = APIRouter(include_in_schema=False)
 
-    @router.get("/healthz")
+    @router.get("/healthz", dependencies=[open_to_all("says only that the process lives")])
     def alive() -> PlainTextResponse:
         return PlainTextResponse("ok\n")
 
-    @router.get("/readyz")
+    @router.get("/readyz", dependencies=[open_to_all("says only whether the process serves")])
     def ready(centre: CentreDep) -> PlainTextResponse:
         if centre.stopping or not centre.store.answers():
             return PlainTextResponse("not ready\n", 503)
         return PlainTextResponse("ok\n")
 
-    @router.get("/metrics")
+    @router.get("/metrics", dependencies=[open_to_all("scraped on the centre's own network; counts, no values")])
     def metrics(centre: CentreDep) -> Response:
         return Response(generate_latest(centre.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
@@ -112,7 +115,7 @@ def _console(folder: Path) -> APIRouter:
     router = APIRouter(include_in_schema=False)
     root = folder.resolve()
 
-    @router.get("/{path:path}")
+    @router.get("/{path:path}", dependencies=[open_to_all("the console's files, the same for everybody")])
     def console(path: str, request: Request) -> Response:
         if path == "api" or path.startswith("api/"):
             return problems.problem(404, "nothing here")

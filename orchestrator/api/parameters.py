@@ -13,9 +13,10 @@ from manifests.errors import DocumentError, Problem
 from manifests.messages import Severity
 from manifests.model import PlacedInstance
 from orchestrator import parameters as rules
-from orchestrator.api.access import CentreDep, UserDep
+from orchestrator.api.callers import CentreDep, UserDep, needs, no_site
 from orchestrator.api.problems import ApiError, responses
 from orchestrator.api.schemas import ParametersRequest, ParametersView, ParameterView
+from orchestrator.people.permissions import Permission
 from orchestrator.store import events, fleets, parameters, sites
 from orchestrator.views import at
 
@@ -28,7 +29,7 @@ def placed_instance(conn: Connection, site: str, instance: str) -> tuple[sites.S
     """What the site was told to run under that name. Raises ApiError 404."""
     known = sites.get(conn, site) if "\x00" not in site else None
     if known is None:
-        raise ApiError(404, f"no site {site!r}", remedy="sites come with the applied fleet")
+        raise no_site(site)
     number = known.assigned_generation
     state = fleets.desired_state(conn, number, site) if number is not None else None
     found = {item.instance.name: item for item in state.instances} if state else {}
@@ -38,14 +39,20 @@ def placed_instance(conn: Connection, site: str, instance: str) -> tuple[sites.S
     return known, found[instance]
 
 
-@router.get("/sites/{site}/instances/{instance}/parameters", responses=responses(404))
+@router.get(
+    "/sites/{site}/instances/{instance}/parameters", dependencies=[needs(Permission.LOOK)], responses=responses(404)
+)
 def read_parameters(site: str, instance: str, centre: CentreDep) -> ParametersView:
     """Every live parameter of the instance's release: its value, its signed range, who set it."""
     with centre.store.read() as conn:
         return _view(conn, site, instance)
 
 
-@router.put("/sites/{site}/instances/{instance}/parameters", responses=responses(404, 422))
+@router.put(
+    "/sites/{site}/instances/{instance}/parameters",
+    dependencies=[needs(Permission.SET_PARAMETERS)],
+    responses=responses(404, 422),
+)
 def set_parameters(
     site: str, instance: str, body: ParametersRequest, user: UserDep, centre: CentreDep
 ) -> ParametersView:

@@ -27,14 +27,23 @@ class ApiError(Exception):
     """An answer other than success, on purpose."""
 
     def __init__(
-        self, status: int, detail: str, *, remedy: str = "", headers: Mapping[str, str] | None = None, title: str = ""
+        self,
+        status: int,
+        detail: str,
+        *,
+        remedy: str = "",
+        headers: Mapping[str, str] | None = None,
+        title: str = "",
+        kind: str = "about:blank",
     ) -> None:
+        """``kind``: a stable word for programs, where the status alone does not say what to do."""
         super().__init__(detail)
         self.status = status
         self.detail = detail
         self.remedy = remedy
         self.headers = dict(headers or {})
         self.title = title or HTTPStatus(status).phrase
+        self.kind = kind
 
 
 def problem(
@@ -45,9 +54,15 @@ def problem(
     title: str = "",
     errors: list[ProblemItem] | None = None,
     headers: Mapping[str, str] | None = None,
+    kind: str = "about:blank",
 ) -> JSONResponse:
     body = ProblemDetails(
-        title=title or HTTPStatus(status).phrase, status=status, detail=detail, remedy=remedy, errors=errors or []
+        type=kind,
+        title=title or HTTPStatus(status).phrase,
+        status=status,
+        detail=detail,
+        remedy=remedy,
+        errors=errors or [],
     )
     return JSONResponse(body.model_dump(mode="json"), status, headers=dict(headers or {}), media_type=MEDIA_TYPE)
 
@@ -75,7 +90,9 @@ def install(app: FastAPI) -> None:
 
     async def api_error(_request: Request, error: Exception) -> Response:
         assert isinstance(error, ApiError)
-        return problem(error.status, error.detail, remedy=error.remedy, title=error.title, headers=error.headers)
+        return problem(
+            error.status, error.detail, remedy=error.remedy, title=error.title, headers=error.headers, kind=error.kind
+        )
 
     async def http_error(_request: Request, error: Exception) -> Response:
         assert isinstance(error, StarletteHTTPException)

@@ -10,10 +10,11 @@ from fastapi.responses import FileResponse
 from sqlalchemy import Connection
 
 from manifests.errors import DocumentError, Problem
-from orchestrator.api.access import CentreDep, UserDep
+from orchestrator.api.callers import CallerDep, CentreDep, UserDep, needs, visible
 from orchestrator.api.problems import ApiError, responses
 from orchestrator.api.schemas import CatalogUpload, CatalogView, ReleaseView
 from orchestrator.blobs import MAX_BLOB_BYTES, TooLargeError
+from orchestrator.people.permissions import Permission
 from orchestrator.store import releases, sites
 from orchestrator.views import at
 
@@ -21,16 +22,20 @@ router = APIRouter(tags=["releases"])
 BlobHex = Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")]
 
 
-@router.get("/releases")
-def list_releases(centre: CentreDep) -> list[ReleaseView]:
+@router.get("/releases", dependencies=[needs(Permission.LOOK)])
+def list_releases(caller: CallerDep, centre: CentreDep) -> list[ReleaseView]:
     """Every release in the catalog."""
+    seen = visible(caller, centre)
     with centre.store.read() as conn:
-        return _releases(conn)
+        return _releases(conn, seen)
 
 
-def _releases(conn: Connection) -> list[ReleaseView]:
+def _releases(conn: Connection, seen: frozenset[str] | None) -> list[ReleaseView]:
+    """Where each runs is counted among the sites that are seen."""
     running: dict[str, set[str]] = {}
-    for node in sites.reports(conn):
+    for node in sites.reports(conn, seen):
+        if seen is not None and node.site not in seen:
+            continue
         for instance in node.report.instances:
             running.setdefault(instance.release_digest, set()).add(node.site)
     found = []
@@ -54,16 +59,17 @@ def _releases(conn: Connection) -> list[ReleaseView]:
     return found
 
 
-@router.get("/catalog")
-def read_catalog(centre: CentreDep) -> CatalogView:
+@router.get("/catalog", dependencies=[needs(Permission.LOOK)])
+def read_catalog(caller: CallerDep, centre: CentreDep) -> CatalogView:
     """The public catalog metadata, base64, and what it lists."""
+    seen = visible(caller, centre)
     with centre.store.read() as conn:
         files = {name: base64.b64encode(data).decode() for name, data in releases.catalog_files(conn).items()}
-        return CatalogView(files=files, releases=_releases(conn))
+        return CatalogView(files=files, releases=_releases(conn, seen))
 
 
-@router.post("/catalog", responses=responses(422))
-def upload_catalog(body: CatalogUpload, user: UserDep, centre: CentreDep) -> CatalogView:
+@router.post("/catalog", dependencies=[needs(Permission.PUBLISH)], responses=responses(422))
+def upload_catalog(body: CatalogUpload, caller: CallerDep, centre: CentreDep) -> CatalogView:
     """Replace the catalog by a newer one that verifies."""
     problems, files = [], {}
     for name, text in body.files.items():
@@ -73,11 +79,11 @@ def upload_catalog(body: CatalogUpload, user: UserDep, centre: CentreDep) -> Cat
             problems.append(Problem("catalog", name[:200], "not base64"))
     if problems:
         raise DocumentError(problems)
-    centre.publisher.upload(files, user)
-    return read_catalog(centre)
+    centre.publisher.upload(files, caller.user)
+    return read_catalog(caller, centre)
 
 
-@router.head("/blobs/sha256/{digest}", responses=responses(404))
+@router.head("/blobs/sha256/{digest}", dependencies=[needs(Permission.LOOK)], responses=responses(404))
 def has_blob(digest: BlobHex, centre: CentreDep) -> Response:
     """Whether the blob is here; its size is the Content-Length."""
     size = centre.blobs.size(digest)
@@ -88,6 +94,7 @@ def has_blob(digest: BlobHex, centre: CentreDep) -> Response:
 
 @router.get(
     "/blobs/sha256/{digest}",
+    dependencies=[needs(Permission.LOOK)],
     response_class=FileResponse,
     responses={
         **responses(404),
@@ -103,6 +110,7 @@ def read_blob(digest: BlobHex, centre: CentreDep) -> FileResponse:
 
 @router.put(
     "/blobs/sha256/{digest}",
+    dependencies=[needs(Permission.PUBLISH)],
     status_code=201,
     responses={**responses(413, 422, 507), 200: {"description": "It was here already"}},
     openapi_extra={

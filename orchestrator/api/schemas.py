@@ -44,45 +44,6 @@ class ProblemDetails(BaseModel):
     errors: list[ProblemItem] = []
 
 
-# ---------------------------------------------------------------- access
-
-
-class SessionView(Shape):
-    """Who is logged in. ``csrf_token`` goes back in the X-CSRF-Token header of every changing call of a cookie session.
-    ``setup_required``: no password has been set yet."""
-
-    authenticated: bool
-    setup_required: bool
-    user: str | None = None
-    csrf_token: str | None = None
-
-
-class SetupRequest(Shape):
-    """First start only: the code was printed by the orchestrator and lies in its data folder."""
-
-    setup_code: str
-    password: Annotated[str, Field(min_length=10, max_length=256)]
-
-
-class LoginRequest(Shape):
-    user: str = "admin"
-    password: str
-
-
-class ApiTokenRequest(Shape):
-    """For programs (the CLI): exchanges a password for a bearer token."""
-
-    user: str = "admin"
-    password: str
-    name: Annotated[str, Field(max_length=100)] = "cli"
-
-
-class ApiTokenView(Shape):
-    token: str
-    name: str
-    expires_at: datetime
-
-
 # ---------------------------------------------------------------- states shared by views
 
 

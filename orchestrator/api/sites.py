@@ -16,7 +16,7 @@ from manifests.messages import Severity
 from manifests.pki import EnrolmentToken
 from orchestrator import history as curves
 from orchestrator import views
-from orchestrator.api.access import CentreDep, UserDep
+from orchestrator.api.callers import CallerDep, CentreDep, UserDep, needs, no_site, visible
 from orchestrator.api.problems import ApiError, responses
 from orchestrator.api.schemas import (
     EnrolTokenRequest,
@@ -29,6 +29,7 @@ from orchestrator.api.schemas import (
     StreamView,
     ValueView,
 )
+from orchestrator.people.permissions import Permission
 from orchestrator.store import events, history, sites
 
 SECOND_NS = 1_000_000_000
@@ -39,24 +40,29 @@ router = APIRouter(tags=["sites"])
 def _known(conn: Connection, site: str) -> sites.StoredSite:
     found = sites.get(conn, site) if "\x00" not in site else None
     if found is None:
-        raise ApiError(404, f"no site {site!r}", remedy="sites come with the applied fleet")
+        raise no_site(site)
     return found
 
 
-@router.get("/sites")
-def list_sites(centre: CentreDep) -> list[SiteSummary]:
-    """Every site of the applied fleet, by name."""
-    return centre.summaries()
+@router.get("/sites", dependencies=[needs(Permission.LOOK)])
+def list_sites(caller: CallerDep, centre: CentreDep) -> list[SiteSummary]:
+    """Every site of the applied fleet that the caller may look at, by name."""
+    return centre.summaries(visible(caller, centre))
 
 
-@router.get("/sites/{site}", responses=responses(404))
+@router.get("/sites/{site}", dependencies=[needs(Permission.LOOK)], responses=responses(404))
 def read_site(site: str, centre: CentreDep) -> SiteView:
     """One site with its nodes, instances, devices and streams."""
     with centre.store.read() as conn:
         return centre.reader(conn).site(_known(conn, site))
 
 
-@router.post("/sites/{site}/tokens", status_code=201, responses=responses(404, 409, 422))
+@router.post(
+    "/sites/{site}/tokens",
+    dependencies=[needs(Permission.ADMIT_NODES)],
+    status_code=201,
+    responses=responses(404, 409, 422),
+)
 def make_enrolment_token(site: str, body: EnrolTokenRequest, user: UserDep, centre: CentreDep) -> EnrolTokenView:
     """A one-time token with which one node of the site enrols."""
     secret = secrets.token_urlsafe(32)
@@ -89,7 +95,7 @@ def make_enrolment_token(site: str, body: EnrolTokenRequest, user: UserDep, cent
     return EnrolTokenView(site=site, node=node, token=token, expires_at=views.at(expires_ns), command=command)
 
 
-@router.get("/sites/{site}/values", responses=responses(404))
+@router.get("/sites/{site}/values", dependencies=[needs(Permission.LOOK)], responses=responses(404))
 def read_values(site: str, centre: CentreDep, prefix: str = "", instance: str = "") -> list[ValueView]:
     """The last value of every tag of the site."""
     with centre.store.read() as conn:
@@ -100,7 +106,7 @@ def read_values(site: str, centre: CentreDep, prefix: str = "", instance: str = 
     return [views.value(item) for item in found]
 
 
-@router.get("/sites/{site}/sparklines", responses=responses(404, 422))
+@router.get("/sites/{site}/sparklines", dependencies=[needs(Permission.LOOK)], responses=responses(404, 422))
 def read_sparklines(
     site: str,
     centre: CentreDep,
@@ -124,6 +130,7 @@ def read_sparklines(
 
 @router.get(
     "/sites/{site}/history",
+    dependencies=[needs(Permission.LOOK)],
     response_model=SeriesView,
     responses={**responses(404, 422), 200: {"content": {"text/csv": {"schema": {"type": "string"}}}}},
 )
@@ -175,7 +182,7 @@ def _ns(time: datetime) -> int:
     return (since.days * 86_400 + since.seconds) * SECOND_NS + since.microseconds * 1000
 
 
-@router.get("/sites/{site}/streams", responses=responses(404))
+@router.get("/sites/{site}/streams", dependencies=[needs(Permission.LOOK)], responses=responses(404))
 def read_streams(site: str, centre: CentreDep) -> list[StreamView]:
     """Every stream of the site in every incarnation that was heard of."""
     with centre.store.read() as conn:
@@ -183,14 +190,19 @@ def read_streams(site: str, centre: CentreDep) -> list[StreamView]:
         return centre.reader(conn).streams(site)
 
 
-@router.get("/events")
+@router.get("/events", dependencies=[needs(Permission.LOOK)])
 def read_events(
+    caller: CallerDep,
     centre: CentreDep,
     site: str | None = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     before: Annotated[int | None, Query(ge=1, lt=2**62)] = None,
 ) -> list[EventView]:
-    """Events, newest first; ``before`` is the id of the oldest one already read."""
+    """Events, newest first; ``before`` is the id of the oldest one already read. Those of no site only for people who
+    see all of them."""
+    seen = visible(caller, centre)
     with centre.store.read() as conn:
-        found = events.newest(conn, site=site.replace("\x00", "") if site else None, limit=limit, before=before)
+        found = events.newest(
+            conn, site=site.replace("\x00", "") if site else None, limit=limit, before=before, seen=seen
+        )
     return [views.event(item) for item in found]

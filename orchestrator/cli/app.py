@@ -13,7 +13,7 @@ from rich.markup import escape
 
 from manifests.errors import DocumentError, SluiceError, UnreachableError
 from manifests.schema import json_schema
-from orchestrator.api.schemas import ApiTokenRequest, ApiTokenView
+from orchestrator.api.people_shapes import ApiTokenRequest, ApiTokenView
 from orchestrator.cli import audit, fleet, instance, keys, release, rollout, sign, site
 from orchestrator.cli.connection import DEFAULT_SERVER, Connection, Login, save_login
 from orchestrator.cli.output import JsonFlag, console, errors, print_json

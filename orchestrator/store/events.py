@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, insert, select, update
@@ -108,11 +108,19 @@ def add_reported(
 
 
 def newest(
-    conn: Connection, *, site: str | None = None, limit: int = 100, before: int | None = None
+    conn: Connection,
+    *,
+    site: str | None = None,
+    limit: int = 100,
+    before: int | None = None,
+    seen: Collection[str] | None = None,
 ) -> list[StoredEvent]:
+    """``seen``: only those of these sites."""
     query = select(event).order_by(event.c.id.desc()).limit(limit)
     if site is not None:
         query = query.where(event.c.site == site)
+    if seen is not None:
+        query = query.where(event.c.site.in_(sorted(seen)))
     if before is not None:
         query = query.where(event.c.id < before)
     return [StoredEvent(**row._mapping) for row in conn.execute(query)]

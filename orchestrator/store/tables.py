@@ -20,6 +20,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
 )
 
 metadata = MetaData(
@@ -330,8 +331,24 @@ account = Table(
     "account",
     metadata,
     Column("user", String(100), primary_key=True),
-    Column("password_hash", Text, nullable=False),
+    Column("password_hash", Text, nullable=False),  # empty: an identity provider knows the person
     Column("set_ns", BigInteger, nullable=False),
+    Column("bindings", Text, nullable=False, server_default="[]"),  # people.permissions.Bindings as JSON
+    Column("created_ns", BigInteger, nullable=False, server_default="0"),
+    Column("disabled_ns", BigInteger),
+    Column("deleted_ns", BigInteger),  # the row stays: a name is never given to somebody else
+    Column("must_change", Boolean, nullable=False, server_default=false()),
+    Column("totp_secret", Text),
+    Column("totp_confirmed", Boolean, nullable=False, server_default=false()),
+    Column("totp_step", BigInteger, nullable=False, server_default="0"),  # of the last code used
+    Column("identity", String(500)),  # issuer and subject at an identity provider
+    Index("uq_account_identity", "identity", unique=True),
+)
+recovery_code = Table(
+    "recovery_code",
+    metadata,
+    Column("code_hash", String(64), primary_key=True),
+    Column("user", String(100), nullable=False),
 )
 session = Table(
     "session",
@@ -350,4 +367,6 @@ api_token = Table(
     Column("name", Text, nullable=False),
     Column("created_ns", BigInteger, nullable=False),
     Column("expires_ns", BigInteger, nullable=False),
+    Column("limits", Text),  # people.permissions.Bindings as JSON; null = as its owner
+    Column("used_ns", BigInteger),
 )

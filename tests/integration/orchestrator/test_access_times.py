@@ -10,16 +10,8 @@ from typing import Any
 import pytest
 
 from orchestrator import live
-from orchestrator.access import (
-    ABSOLUTE_NS,
-    IDLE_NS,
-    PER_CALLER,
-    TOKEN_NS,
-    WINDOW_NS,
-    Access,
-    BadCredentialsError,
-    TooManyTriesError,
-)
+from orchestrator.people.access import ABSOLUTE_NS, IDLE_NS, TOKEN_NS, Access, BadCredentialsError
+from orchestrator.people.guessing import PER_CALLER, WINDOW_NS, TooManyTriesError
 from orchestrator.store import Store
 from orchestrator.views import SiteReader
 
@@ -67,11 +59,13 @@ def test_a_session_ends_when_idle_and_at_its_age_however_busy(access: Access, cl
 
 def test_a_bearer_token_ends(access: Access, clock: Clock) -> None:
     token, expires_ns = access.make_token("admin", PASSWORD, "cli", "here")
-    assert access.token_user(token) == "admin"
-    assert access.token_user(token[:-1]) is None
+    holder = access.bearer(token)
+    assert holder is not None
+    assert holder.user == "admin"
+    assert access.bearer(token[:-1]) is None
     clock.ns = expires_ns
     assert expires_ns - TOKEN_NS <= clock.ns
-    assert access.token_user(token) is None
+    assert access.bearer(token) is None
 
 
 def test_guesses_are_limited_per_caller_and_forgotten_after_a_while(access: Access, clock: Clock) -> None:
@@ -102,7 +96,7 @@ def test_a_busy_live_line_ends_with_its_session(database: str, monkeypatch: pyte
         received = 0
         async for _part in stream:
             received += 1
-            hub._send(None, b"x")
+            hub._send(live.Part(b"x"))
             if received == 10:
                 allowed[0] = False
         return received

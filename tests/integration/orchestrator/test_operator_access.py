@@ -211,7 +211,7 @@ def test_a_listener_that_does_not_read_is_cut_off(orchestrator: Any, lab: Any, m
         slow, quick = live.Listener(frozenset({"a"})), live.Listener(frozenset({"a"}))
         hub._listeners |= {slow, quick}
         for _ in range(live.MAX_QUEUED + 1):
-            hub._send("a", b"x")
+            hub._send(live.Part(b"x", "a", asked=True))
             quick.queue.get_nowait()
         assert slow.dropped
         assert not quick.dropped

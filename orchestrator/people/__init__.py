@@ -1,0 +1,1 @@
+"""People at the centre: who they are (accounts, second factors, sessions, tokens), and what they may do."""
