@@ -26,7 +26,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent.config import DEFAULT_STATE, FILE_NAME, AgentConfig, load_config, write_minimal
+from agent.config import DEFAULT_STATE, FILE_NAME, AgentConfig, KubernetesConfig, load_config, write_minimal
 from manifests.errors import MachineError, SluiceError, TrustError
 from manifests.messages import (
     AnswersReply,
@@ -295,7 +295,14 @@ async def _serve(config: AgentConfig, identity: Identity) -> None:
     from agent.consent import consented
 
     executor = Executor(
-        runtime, blobs, bus, run_root=state / "run", node=identity.node, hosts=config.hosts, in_thread=in_thread
+        runtime,
+        blobs,
+        bus,
+        run_root=config.run_folder,
+        node=identity.node,
+        hosts=config.hosts,
+        in_thread=in_thread,
+        one_network=isinstance(config.runtime, KubernetesConfig) and config.runtime.host_network,
     )
     loop = Loop(
         Parts(
@@ -373,6 +380,8 @@ def _control(config: AgentConfig) -> ControlNode:
 def _runtime(config: AgentConfig, identity: Identity) -> Runtime:
     """The configured runtime. ``auto`` is decided once per state folder, by whether the machine has an engine: an
     engine that is slow to start must not make the node run everything a second time as processes."""
+    if isinstance(config.runtime, KubernetesConfig):
+        return _kubernetes(config, config.runtime, identity)
     kind: str = config.runtime
     state = config.state_folder
     if kind == "auto":
@@ -394,6 +403,17 @@ def _runtime(config: AgentConfig, identity: Identity) -> Runtime:
     from agent.runtimes.process import ProcessRuntime
 
     return ProcessRuntime(state)
+
+
+def _kubernetes(config: AgentConfig, said: KubernetesConfig, identity: Identity) -> Runtime:
+    """Raises MachineError when its package is not installed, DocumentError when a segment is no address range."""
+    try:
+        from agent.runtimes.kubernetes.runtime import from_config
+    except ModuleNotFoundError as error:
+        raise MachineError(
+            f"the runtime kubernetes needs the package {error.name}", remedy="install sluice[agent-kubernetes]"
+        ) from error
+    return from_config(config, said, site=identity.site, node=identity.node)
 
 
 class _BoundTrust:

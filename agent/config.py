@@ -25,7 +25,8 @@ class _Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_un
 
 
 class SegmentConfig(_Part, frozen=True):
-    """The real network behind a segment: an existing network of the container engine."""
+    """The real network behind a segment: an existing network of the container engine; on Kubernetes an address range
+    (CIDR) beyond the cluster."""
 
     network: Annotated[str, Meta(min_length=1, max_length=128)]
 
@@ -48,6 +49,28 @@ class ControlConfig(_Part, frozen=True):
     max_instances: Annotated[int, Meta(ge=0, le=1024)] = 0
 
 
+class KubernetesConfig(_Part, frozen=True):
+    """A Kubernetes cluster as the runtime of this node; see ``manifests/kubernetes/README.md``.
+
+    ``kubeconfig`` empty: the agent is a pod of that cluster. ``namespace`` empty: ``sluice-<site>``. ``machine``: what
+    the cluster calls this node; needed where it has several. ``run_folder``: the folder of sockets and contexts, under
+    the same path for the agent and for the node; beside it lies ``kept``. ``claim``: a PersistentVolumeClaim whose
+    volume holds both, instead of the node's own path. ``registry`` empty: images are loaded on the node beforehand;
+    ``image_folder``: where the agent lays them as archives for that.
+    """
+
+    kind: Literal["kubernetes"]
+    kubeconfig: str = ""
+    context: str = ""
+    namespace: Annotated[str, Meta(pattern=r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)?$")] = ""
+    machine: Annotated[str, Meta(max_length=63)] = ""
+    host_network: bool = False
+    run_folder: str = ""
+    claim: Annotated[str, Meta(max_length=253)] = ""
+    registry: Annotated[str, Meta(max_length=253)] = ""
+    image_folder: str = ""
+
+
 class AgentConfig(_Part, frozen=True):
     """All local settings. ``url`` overrides the orchestrator's address of the enrolment.
 
@@ -56,7 +79,7 @@ class AgentConfig(_Part, frozen=True):
 
     state: Annotated[str, Meta(min_length=1)] = DEFAULT_STATE
     url: str = ""
-    runtime: Literal["auto", "docker", "process"] = "auto"
+    runtime: Literal["auto", "docker", "process"] | KubernetesConfig = "auto"
     segments: Mapping[str, SegmentConfig] = {}
     hosts: Mapping[str, str] = {}
     buffer: BufferConfig = BufferConfig()
@@ -69,6 +92,13 @@ class AgentConfig(_Part, frozen=True):
     @property
     def state_folder(self) -> Path:
         return Path(self.state)
+
+    @property
+    def run_folder(self) -> Path:
+        """Of all instances: sockets and contexts."""
+        if isinstance(self.runtime, KubernetesConfig) and self.runtime.run_folder:
+            return Path(self.runtime.run_folder)
+        return self.state_folder / "run"
 
 
 def load_config(path: Path) -> AgentConfig:

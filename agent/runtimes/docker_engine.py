@@ -37,9 +37,9 @@ from agent.runtimes.containers import (
     RUN_FOLDER,
     SHARED_FOLDER,
     USER_ID,
-    ImageMemory,
     container_platform,
 )
+from agent.runtimes.images import ImageMemory
 from manifests.errors import MachineError, SluiceError
 from manifests.model import OCI_MANIFEST, RUN_VARIABLE, Artifact, WorkloadClass
 from manifests.oci import hybrid_tar, image_ids

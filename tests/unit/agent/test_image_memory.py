@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from agent.runtimes.containers import ImageMemory
+from agent.runtimes.images import ImageMemory
 from manifests.model import OCI_MANIFEST, Artifact, Blob
 
 
