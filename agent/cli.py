@@ -1,4 +1,4 @@
-"""``python -m agent run | enrol | status | clear``: parses arguments, builds the real collaborators, hands them over.
+"""``python -m agent COMMAND``: parses arguments, builds the real collaborators, hands them over.
 
 Light on purpose: the agent's memory counts, so argparse, and what only one command needs is imported by that command.
 """
@@ -19,18 +19,22 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from agent.config import DEFAULT_STATE, FILE_NAME, AgentConfig, KubernetesConfig, load_config, write_minimal
+from agent.holds import LocalHold, Signals, words
 from manifests.errors import MachineError, SluiceError, TrustError
 from manifests.messages import (
     AnswersReply,
     AnswersRequest,
+    Hold,
     IngestReply,
     IngestRequest,
     InquiriesReply,
@@ -40,6 +44,7 @@ from manifests.messages import (
     TrustStatus,
 )
 from manifests.model import Blob, DesiredState
+from manifests.policy import BrokenHold
 
 if TYPE_CHECKING:
     from agent.blobs import BlobStore
@@ -92,6 +97,14 @@ def _parser() -> argparse.ArgumentParser:
     consent.add_argument("--state", type=Path, default=Path(DEFAULT_STATE), help="state folder (default: %(default)s)")
     consent.add_argument("--json", action="store_true", help="the answer as a JSON document")
     consent.set_defaults(run=_consent)
+    hold = commands.add_parser("hold", help="let no new generation in for a while; what runs goes on")
+    hold.add_argument("--for", dest="lasts", default="", help="such as 30m, 8h, 2d")
+    hold.add_argument("--until", default="", help='such as "2026-11-23 06:00", on this machine\'s clock')
+    hold.add_argument("--why", default="", help="the reason; kept and reported")
+    hold.add_argument("--release", nargs="?", const="", metavar="ID", help="end one hold, or all placed here by people")
+    hold.add_argument("--state", type=Path, default=Path(DEFAULT_STATE), help="state folder (default: %(default)s)")
+    hold.add_argument("--json", action="store_true", help="the answer as a JSON document")
+    hold.set_defaults(run=_hold)
     heads = commands.add_parser(
         "heads", help="the audit log's heads this node has witnessed, for `sluice audit verify`"
     )
@@ -143,6 +156,47 @@ def _consent(asked: argparse.Namespace) -> int:
         _say(f"{one.instance}: may be stopped until {_moment(one.until)}, said {one.who}: {one.why}")
     if not found:
         _say("nothing is consented")
+    return 0
+
+
+def _hold(asked: argparse.Namespace) -> int:
+    from agent import holdbook
+    from agent.spans import span
+
+    now = datetime.now(UTC)
+    if asked.release is not None:
+        gone = holdbook.release(asked.state, asked.release or None, who=_who(), now=now)
+        _say(json.dumps({"released": [one.id for one in gone]}) if asked.json else f"released: {_names(gone)}")
+        return 0 if gone else 1
+    if asked.lasts or asked.until or asked.why:
+        if bool(asked.lasts) == bool(asked.until):
+            raise MachineError("how long is not said", where="sluice agent hold", remedy="give either --for or --until")
+        until = now + span(asked.lasts) if asked.lasts else holdbook.until(asked.until)
+        holdbook.place(asked.state, who=_who(), why=asked.why, now=now, until=until)
+    return _holds(asked, now)
+
+
+def _names(holds: Iterable[LocalHold]) -> str:
+    return ", ".join(one.id for one in holds) or "nothing was held here by people"
+
+
+def _holds(asked: argparse.Namespace, now: datetime) -> int:
+    """What people placed here, as the file says it now; schedule and interlocks as the running agent saw them last."""
+    from agent import holdbook
+    from agent.holds import held
+    from agent.status import read_status
+
+    running = read_status(asked.state) or {}
+    local = held(holdbook.read(asked.state), (), (), Signals(), now)
+    seen = [msgspec.convert(one, Hold) for one in running.get("holds", [])]
+    found = (*local, *(one for one in seen if one.kind != "local"))
+    if asked.json:
+        _say(msgspec.json.encode(found).decode())
+        return 0
+    for one in found:
+        _say(f"held by {words(one)}")
+    if not found:
+        _say("nothing is held")
     return 0
 
 
@@ -212,6 +266,7 @@ def _readable(document: dict[str, Any]) -> str:
             f"instance  {found['name']}  {found['state']} ({found['reason']})  "
             f"{found.get('workload', '')} {found.get('version', '')}  restarts {found.get('restarts', 0)}{detail}"
         )
+    lines += [f"held      by {words(msgspec.convert(one, Hold))}" for one in document.get("holds", [])]
     lines += [f"waiting   {reason}" for reason in document["waiting"]]
     return "\n".join(lines)
 
@@ -258,6 +313,8 @@ async def _serve(config: AgentConfig, identity: Identity) -> None:
     from agent.committer import Committer
     from agent.events import EventLog
     from agent.execute import Executor
+    from agent.holdbook import HoldBook
+    from agent.holding import Holding
     from agent.inquiries import Inquiries
     from agent.ledger import Ledger
     from agent.loop import Loop
@@ -318,6 +375,7 @@ async def _serve(config: AgentConfig, identity: Identity) -> None:
             ledger=Ledger(state, _enrolment(identity)),
             in_thread=in_thread,
             inquiries=inquiries,
+            holding=Holding(HoldBook(state, config.changes)),
         ),
         node=identity.node,
         version=_version(),
@@ -442,6 +500,9 @@ class _BoundTrust:
 
     def status(self) -> TrustStatus:
         return self._store.status()
+
+    def broken_holds(self) -> Sequence[BrokenHold]:
+        return self._store.broken_holds()
 
 
 class _InquiryLine:

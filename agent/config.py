@@ -13,6 +13,7 @@ import msgspec
 import yaml
 from msgspec import Meta
 
+from agent.holds import Changes
 from agent.ledger import write_atomic
 from manifests.errors import DocumentError, MachineError, Problem
 
@@ -84,6 +85,7 @@ class AgentConfig(_Part, frozen=True):
     hosts: Mapping[str, str] = {}
     buffer: BufferConfig = BufferConfig()
     control: ControlConfig = ControlConfig()
+    changes: Changes = Changes()
     poll_s: Annotated[float, Meta(ge=0.2, le=300)] = 2.0
     sync_wait_s: Annotated[float, Meta(ge=0, le=300)] = 60.0
     report_s: Annotated[float, Meta(ge=1, le=3600)] = 30.0

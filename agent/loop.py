@@ -19,9 +19,12 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+from msgspec import structs
+
 from agent.actions import Action, Configure, Connect, Pull, Remove, Replace, Start, Stop, Wait
 from agent.buffer import Buffer
 from agent.execute import fetch_missing
+from agent.holds import goes_on, words
 from agent.ledger import LedgerPage
 from agent.parts import Memory, Parts, Timing
 from agent.placement import ControlNode
@@ -34,6 +37,7 @@ from manifests.messages import (
     Severity,
     State,
     StatusReport,
+    TrustStatus,
 )
 from manifests.model import Artifact, DesiredState
 
@@ -46,6 +50,7 @@ FAULT_DELAY_S = 5.0
 LOG_LINES = 4  # of what an instance said last, in the event that tells its end
 RENEWAL_CHECK_S = 3600.0
 DROP_NOTICE_NS = 60 * 1_000_000_000
+DENIED_NOTICE_NS = 60 * 1_000_000_000
 _REASONS: Mapping[type[Action], str] = {
     Pull: "ImagePull",
     Connect: "Network",
@@ -86,9 +91,11 @@ class Loop:
         self._changed = asyncio.Event()
         self._last_drop_notice_ns = 0
         self._rejected: dict[str, int] = {}
+        self._denied_notices: dict[str, int] = {}
         self._last_refusal = ""
         self._damage = ""
         self._staging = asyncio.Lock()
+        self._looking = asyncio.Lock()
         self.memory = Memory()
 
     # ------------------------------------------------------------ start
@@ -142,12 +149,23 @@ class Loop:
             desired = page.desired
             self.memory.restage = True
             self._event(Severity.SECURITY, "trust-rolled-back", "agent", text)
+        elif desired is not None and desired != page.desired and await self._kept_out_at_boot(page.desired, desired):
+            desired = page.desired
+            self.memory.restage = True
         elif desired is not None and desired != page.desired:  # a crash between activating and writing it down
             await self._keep(desired)
         self._want(desired)
         for instance in self.memory.wanted or ():
             await self._open_bus(instance.name)
         self._event(Severity.INFO, "agent-started", "agent", f"version {self._version}")
+
+    async def _kept_out_at_boot(self, current: DesiredState | None, found: DesiredState) -> bool:
+        """A hold also keeps out what became the newest on disk while nothing ran, or what took a damaged file's place.
+        With the ledger gone nobody knows what ran: then availability goes first."""
+        await self._look_at_holds(current)
+        if self._parts.ledger.damaged or goes_on(current, found):
+            return False
+        return bool(self._parts.holding.in_the_way(found))
 
     async def _keep(self, desired: DesiredState) -> None:
         """A full disk must not keep a booting agent from its workloads: the signed copies are there."""
@@ -190,6 +208,8 @@ class Loop:
     async def round(self) -> bool:
         """Look, plan, act. True when something was done, so that the next look is due at once."""
         memory = self.memory
+        await self._look_at_holds(memory.desired)
+        await self._let_in()
         try:
             observed = await self._parts.in_thread(self._parts.runtime.observe, self._artifacts())
             told = await self._parts.in_thread(self._parts.executor.told, list(observed.instances))
@@ -203,7 +223,8 @@ class Loop:
         await self._tell_ends(ended)
         for name in observed.instances:
             await self._open_bus(name)
-        actions = plan(memory.wanted, memory.observed, now_ns, self._control)
+        held = "; ".join(map(words, self._parts.holding.in_the_way(memory.desired)))
+        actions = plan(memory.wanted, memory.observed, now_ns, self._control, held)
         waits = [action for action in actions if isinstance(action, Wait)]
         memory.unplaceable = {wait.name: wait.detail for wait in waits if wait.reason == NOT_PLACEABLE}
         self._refresh_statuses()
@@ -226,6 +247,7 @@ class Loop:
         ended = []
         for name, found in observed.instances.items():
             before = memory.observed.instances.get(name)
+            self._tell_denied(before.denied if before else 0, found, now_ns)
             memory.attempts[name] = after_look(memory.attempts.get(name, Attempts()), found, now_ns)
             if before is None:
                 continue
@@ -240,6 +262,16 @@ class Loop:
         memory.unconfigured = {name: fault for name, fault in memory.unconfigured.items() if name in names}
         memory.observed = replace(observed, attempts=dict(memory.attempts))
         return ended
+
+    def _tell_denied(self, before: int, found: ObservedInstance, now_ns: int) -> None:
+        """Packets that its conduits held back, at most once a minute per instance; the status has the count."""
+        told_ns = self._denied_notices.get(found.name, -DENIED_NOTICE_NS)
+        if found.denied <= before or now_ns - told_ns < DENIED_NOTICE_NS:
+            return
+        self._denied_notices[found.name] = now_ns
+        last = f"; the last {found.denied_last}" if found.denied_last else ""
+        text = f"{found.denied} packets were not let through, since this agent began{last}"
+        self._event(Severity.SECURITY, "conduit-denied", found.name, text)
 
     async def _tell_ends(self, ended: Sequence[ObservedInstance]) -> None:
         for found in ended:
@@ -318,6 +350,7 @@ class Loop:
         memory = self.memory
         waiting = [str(action) for action in actions if isinstance(action, Wait)]
         waiting += [f"{name}: ConfigureFailed, {fault}" for name, fault in sorted(memory.unconfigured.items())]
+        waiting += self._parts.holding.words()
         waiting += [fault for fault in (memory.adoption_fault, memory.engine_fault) if fault]
         if tuple(waiting) != memory.waiting:
             memory.waiting = tuple(waiting)
@@ -329,7 +362,7 @@ class Loop:
         """Ask, verify, stage, adopt. What cannot be reached is asked again; what is refused stays refused."""
         failures = 0
         while True:
-            asked_ns, before = self._monotonic_ns(), self.memory.desired
+            asked_ns, before = self._monotonic_ns(), (self.memory.desired, self._parts.holding.waiting)
             # After a failure the answer is wanted now: a refusal that the centre has mended must not stand for a poll.
             wait_s = 0.0 if failures else self._timing.sync_wait_s
             try:
@@ -339,7 +372,7 @@ class Loop:
                 failures = 0
                 held = wait_s and self._monotonic_ns() - asked_ns > 1_000_000_000
                 # A server that answers a long poll at once with nothing new must not be asked in a circle.
-                delay_s = 0.0 if held or before != candidate else max(1.0, self._timing.poll_s)
+                delay_s = 0.0 if held or candidate not in before else max(1.0, self._timing.poll_s)
             except UnreachableError as error:
                 failures += 1
                 delay_s = min(LONGEST_DELAY_S, FIRST_DELAY_S * 2.0 ** min(failures - 1, 10))
@@ -364,11 +397,12 @@ class Loop:
     async def adopt(self, candidate: DesiredState) -> None:
         """Fetch every byte first, then make the candidate the state to boot with, then let the rounds follow it.
 
-        Raises UnreachableError, TrustError or MachineError; the old state is then still in force.
+        What the site holds back is fetched all the same and waits. Raises UnreachableError, TrustError or
+        MachineError; the old state is then still in force.
         """
         self._last_refusal = ""
         if candidate == self.memory.desired and not self.memory.restage:
-            self.memory.adoption_fault = ""
+            self.memory.adoption_fault, self._parts.holding.waiting = "", None
             return
         async with self._staging:
             await self._stage(candidate)
@@ -384,12 +418,46 @@ class Loop:
         except SluiceError as error:
             self.memory.adoption_fault = f"{_number(candidate)} is not complete yet: {error}"
             raise
+        await self._look_at_holds(self.memory.desired)  # they may have come while it was fetched
+        if self._parts.holding.in_the_way(candidate) and not goes_on(self.memory.desired, candidate):
+            self.memory.adoption_fault, self._parts.holding.waiting = "", candidate
+            self._kick.set()
+            return
+        await self._put_in_force(candidate)
+
+    async def _let_in(self) -> None:
+        """What waited goes in once nothing holds it. If something newer was accepted meanwhile, that one follows."""
+        candidate = self._parts.holding.waiting
+        if candidate is None or self._parts.holding.in_the_way(candidate):
+            return
+        if self._staging.locked():  # something newer is being fetched, and rounds never wait for the line
+            return
+        async with self._staging:
+            if candidate != self._parts.holding.waiting:
+                return
+            try:
+                await self._put_in_force(candidate)
+            except SluiceError as error:
+                _log.info("what waited could not go in yet", extra={"reason": str(error)})
+
+    async def _put_in_force(self, candidate: DesiredState) -> None:
         await self._parts.in_thread(self._parts.trust.activate, candidate)
+        if not goes_on(self.memory.desired, candidate):
+            self._parts.holding.tell_broken(candidate, self._event)
         await self._keep(candidate)
-        self.memory.adoption_fault, self.memory.restage = "", False
+        self.memory.adoption_fault, self.memory.restage, self._parts.holding.waiting = "", False, None
         self._want(candidate)
         self._event(Severity.INFO, "instructions-adopted", "agent", f"{_number(candidate)} is in force")
         self._kick.set()
+
+    async def _look_at_holds(self, current: DesiredState | None) -> None:
+        async with self._looking:
+            parts = self._parts
+            broken = parts.trust.broken_holds()
+            look = partial(parts.holding.look, current, self.memory.statuses, self._node, broken, self._now())
+            before = await parts.in_thread(look)
+            if parts.holding.tell(before, self._event):
+                self._changed.set()
 
     # ------------------------------------------------------------ telling
 
@@ -470,12 +538,22 @@ class Loop:
             started_ns=self._started_ns,
             platform=parts.runtime.platform,
             runtime=parts.runtime.description,
-            trust=parts.trust.status(),
+            trust=self._trust_status(),
             instances=tuple(memory.statuses.values()),
             buffer=memory.buffer,
             waiting=memory.waiting,
             events=parts.events.unseen(),
             certificate_not_after_ns=parts.centre.certificate_not_after_ns(),
+            holds=parts.holding.now,
+        )
+
+    def _trust_status(self) -> TrustStatus:
+        """Adopted is what is in force here, also when a newer one lies activated on disk and a hold keeps it out."""
+        status, desired = self._parts.trust.status(), self.memory.desired
+        if desired is None:
+            return status
+        return structs.replace(
+            status, adopted_generation=desired.facts.generation, adopted_revision=desired.facts.revision
         )
 
     async def _save_events(self) -> None:
@@ -521,7 +599,7 @@ class Loop:
             "runtime": parts.runtime.description,
             "generation": memory.desired.facts.generation if memory.desired else None,
             "revision": memory.desired.facts.revision if memory.desired else None,
-            "trust": parts.trust.status(),
+            "trust": self._trust_status(),
             "instances": list(memory.statuses.values()),
             "buffer": memory.buffer,
             "link": {
@@ -533,6 +611,7 @@ class Loop:
                 "stuck": parts.uplink.stuck,
             },
             "waiting": memory.waiting,
+            "holds": parts.holding.now,
         }
 
     # ------------------------------------------------------------ upkeep
@@ -586,7 +665,8 @@ class Loop:
         digests = {blob.digest for artifact in artifacts for blob in (artifact.root, *artifact.blobs)}
         try:
             await self._parts.in_thread(self._parts.runtime.forget_except, roots, segments)
-            if not self.memory.adoption_fault:  # else blobs of the next generation are on their way
+            # Else blobs of the next generation are on their way, or wait with it.
+            if not self.memory.adoption_fault and self._parts.holding.waiting is None:
                 await self._parts.in_thread(self._parts.blobs.forget_except, digests)
         except (MachineError, UnreachableError) as error:
             _log.warning("tidying up failed", extra={"error": str(error)})

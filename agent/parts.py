@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -13,12 +14,14 @@ from agent.busserver import BusServer
 from agent.committer import Committer
 from agent.events import EventLog
 from agent.execute import Blobs, Executor, InThread
+from agent.holding import Holding
 from agent.inquiries import Inquiries
 from agent.ledger import Ledger
 from agent.runtimes.base import Attempts, Observed, Runtime, Wanted
 from agent.uplink import Uplink
 from manifests.messages import BufferStatus, InstanceStatus, ReportReply, StatusReport, TrustStatus
 from manifests.model import DesiredState
+from manifests.policy import BrokenHold
 
 
 class Trust(Protocol):
@@ -33,6 +36,8 @@ class Trust(Protocol):
     def remember(self, adopted: DesiredState) -> None: ...
 
     def status(self) -> TrustStatus: ...
+
+    def broken_holds(self) -> Sequence[BrokenHold]: ...
 
 
 class Centre(Protocol):
@@ -70,6 +75,7 @@ class Parts:
     ledger: Ledger
     in_thread: InThread
     inquiries: Inquiries | None = None  # None: nobody may ask
+    holding: Holding = field(default_factory=Holding)
 
 
 @dataclass(slots=True)

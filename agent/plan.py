@@ -2,8 +2,8 @@
 
 The loop calls it. Per instance one round holds one step, so a step that failed is never followed by one that relied
 on it. What it refuses to do: stop anything for another reason than a desired state that no longer names it, restart an
-instance whose release digest and configuration are unchanged (live parameters aside), or start or replace what this
-node cannot honour.
+instance whose release digest and configuration are unchanged (live parameters aside), start or replace what this
+node cannot honour, or stop or replace what runs while the site holds its changes.
 """
 
 from __future__ import annotations
@@ -21,28 +21,40 @@ LONGEST_DELAY_NS = 60 * _SECOND
 CRASH_LOOP_AFTER = 3  # failures in a row: one is chance, two may be the same cause, three is a loop
 STABLE_NS = 60 * _SECOND  # running this long ends a row of failures
 NOT_PLACEABLE = "NotPlaceable"
+HELD = "Held"
 NO_CONTROL = ControlNode()
 
 
 def plan(
-    desired: Sequence[Wanted] | None, observed: Observed, now_ns: int, node: ControlNode = NO_CONTROL
+    desired: Sequence[Wanted] | None,
+    observed: Observed,
+    now_ns: int,
+    node: ControlNode = NO_CONTROL,
+    held: str = "",
 ) -> list[Action]:
     """One round; ``[]`` means converged. ``desired`` is None while nothing verified is known: then nothing changes.
 
-    ``node``: what this machine offers to class control, from its own configuration.
+    ``node``: what this machine offers to class control, from its own configuration. ``held``: why what runs stays as
+    it is, though the generation in force says otherwise; what is down is started as that generation says.
     """
     if desired is None:
         return [Wait("node", "NoDesiredState", "no verified instructions have arrived yet")]
     actions: list[Action] = []
     names = {instance.name for instance in desired}
     for name, found in sorted(observed.instances.items()):
-        if name not in names:
-            actions.append(Remove(name) if found.phase is Phase.EXITED else Stop(name))
+        if name in names:
+            continue
+        if found.phase is Phase.EXITED:
+            actions.append(Remove(name))
+        else:
+            actions.append(Wait(name, HELD, held) if held else Stop(name))
     pulling: set[str] = set()
     connecting: set[str] = set()
     places = place(desired, observed.instances, node)
     for instance in sorted(desired, key=lambda wanted: wanted.name):
         step = _step(instance, observed, places[instance.name], now_ns)
+        if held and isinstance(step, Replace) and observed.instances[instance.name].phase is not Phase.EXITED:
+            step = Wait(instance.name, HELD, held)
         if isinstance(step, Pull):
             if step.artifact.root.digest in pulling:
                 step = Wait(instance.name, "Pulling", "another instance needs the same artifact")

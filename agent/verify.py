@@ -44,12 +44,14 @@ from manifests.audit import HEAD_FIELD, TreeHead, odd_head, remember
 from manifests.errors import InternalError, MachineError, TrustError
 from manifests.messages import RepositoryVersions, SyncReply, SyncRequest, TrustStatus
 from manifests.model import DesiredState, WorkloadRelease
+from manifests.policy import BrokenHold
 from manifests.signing import (
     FACTS_FIELD,
     MAX_RELEASE_BYTES,
     SITE_FIELD,
     VerifiedRepository,
     approvals,
+    broken_holds,
     catalog_policy,
     check_names,
     consents,
@@ -121,6 +123,7 @@ class TrustStore:
         self._mutex = threading.RLock()
         self._status = TrustStatus()
         self._adopted: DesiredState | None = None
+        self._broken_holds: tuple[BrokenHold, ...] = ()
         self.notes: tuple[str, ...] = ()
         with disk_errors("cannot make the trust folder", folder):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -191,6 +194,10 @@ class TrustStore:
 
     def status(self) -> TrustStatus:
         return self._status
+
+    def broken_holds(self) -> tuple[BrokenHold, ...]:
+        """The holds of this site that one of OT and one of IT signed away, as the newest verified catalog says."""
+        return self._broken_holds
 
     # -------------------------------------------------------- refresh, step by step
 
@@ -430,6 +437,8 @@ class TrustStore:
         if now is not None:
             changed |= {"checked_ns": _ns(now), "refusal": "", "refusal_detail": "", "refusal_ns": 0}
         self._status = replace(self._status, **changed)
+        mine = self._identity.site
+        self._broken_holds = tuple(one for one in broken_holds(verified.catalog) if one.site == mine)
 
 
 def read_heads(folder: Path) -> tuple[TreeHead, ...]:

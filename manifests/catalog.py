@@ -26,6 +26,7 @@ from manifests.checking import (
     CatalogEntry,
     VerifiedRepository,
     approvals,
+    broken_holds,
     catalog_policy,
     check,
     consents,
@@ -40,11 +41,14 @@ from manifests.policy import (
     POLICY_PATH,
     Approval,
     Approver,
+    BrokenHold,
     Consent,
     Policy,
+    Unhold,
     approval_path,
     consent_path,
     text_of,
+    unhold_path,
 )
 from manifests.signing import (
     MAX_RELEASE_BYTES,
@@ -77,7 +81,7 @@ def paths_of(role: str) -> list[str]:
     if role in PUBLISHING_ROLES:
         return [f"{role}/*/*/release.json"]
     side = Approver(role.removeprefix("approve-"))
-    own = [f"approve/{side.value}/*/*/*/release.json"]
+    own = [f"approve/{side.value}/*/*/*/release.json", unhold_path(side, "*", "*")]
     return [*own, "consent/*/*.json"] if side is Approver.OT else own
 
 
@@ -175,6 +179,10 @@ class CatalogEditor:
     def consents(self, site: str) -> tuple[Consent, ...]:
         return consents(self._now(), site)
 
+    def broken_holds(self, site: str) -> tuple[BrokenHold, ...]:
+        """The holds of a site that both sides signed away."""
+        return tuple(one for one in broken_holds(self._now()) if one.site == site)
+
     def may(self, role: str) -> bool:
         """Whether keys for the role are here."""
         return role in self._signers
@@ -213,6 +221,18 @@ class CatalogEditor:
     def consent(self, said: Consent) -> None:
         """OT's word that a site may stop an instance of class control."""
         self._put(approving_role(Approver.OT), _said(consent_path(said.site, said.instance), "consent", text_of(said)))
+
+    def unhold(self, approver: Approver, said: Unhold) -> None:
+        """One side's word against a hold. Raises TrustError (``unknown-role``) where the catalog was delegated before
+        there were such words: no site would read it."""
+        path, role = unhold_path(approver, said.site, said.hold), approving_role(approver)
+        self._put(role, _said(path, "unhold", text_of(said)))
+        if path not in self._now().trusted():
+            del self._roles[role].targets[path]
+            remedy = f"the keys' owners delegate it anew: sluice keys delegate {role}"
+            raise TrustError(
+                "the catalog lets this role break no holds", kind="unknown-role", where=role, remedy=remedy
+            )
 
     def set_policy(self, policy: Policy) -> None:
         self._put(TOP, _said(POLICY_PATH, "policy", text_of(policy)))

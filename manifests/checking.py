@@ -24,12 +24,15 @@ from manifests.policy import (
     POLICY_PATH,
     STRICT,
     Approver,
+    BrokenHold,
     Consent,
     Policy,
     approval_path,
     consent_path,
     read_consent,
     read_policy,
+    read_unhold,
+    unhold_path,
 )
 
 SITE_FIELD = "x-site"
@@ -54,6 +57,7 @@ _LIMITS = {
 }
 _TOP_ROLES = ("root", "timestamp", "snapshot", "targets")
 MAX_DELEGATIONS = 200
+_UNHOLD = re.compile(rf"unhold/{Approver.OT.value}/([^/]+)/([^/]+)\.json")
 _RELEASE = re.compile(r"(?:translator|analytics|control|system)/[^/]+/[^/]+/release\.json")
 T = TypeVar("T", Root, Timestamp, Snapshot, Targets)
 
@@ -111,6 +115,7 @@ class CatalogView:
     expires: datetime
     policy: Policy = STRICT
     approvals: Mapping[str, tuple[Approver, ...]] = field(default_factory=dict)
+    broken_holds: tuple[BrokenHold, ...] = ()
 
 
 def verify_root(data: bytes) -> int:
@@ -242,6 +247,7 @@ def verify_catalog_update(
         expires,
         catalog_policy(verified),
         approvals(verified),
+        broken_holds(verified),
     )
 
 
@@ -284,6 +290,25 @@ def consents(repository: VerifiedRepository, site: str) -> tuple[Consent, ...]:
             said = read_consent(_custom(target, "consent"), path)
             if consent_path(said.site, said.instance) == path:
                 found.append(said)
+    return tuple(found)
+
+
+def broken_holds(repository: VerifiedRepository) -> tuple[BrokenHold, ...]:
+    """The holds that one of OT and one of IT signed away, both for the same generation."""
+    trusted = repository.trusted()
+    found = []
+    for path in sorted(trusted):
+        match = _UNHOLD.fullmatch(path)
+        if match is None:
+            continue
+        places = {side: unhold_path(side, match[1], match[2]) for side in Approver}
+        if any(place not in trusted for place in places.values()):
+            continue
+        said = {side: read_unhold(_custom(trusted[place], "unhold"), place) for side, place in places.items()}
+        generations = {one.generation for one in said.values()}
+        meant = all(unhold_path(side, one.site, one.hold) == places[side] for side, one in said.items())
+        if meant and len(generations) == 1:
+            found.append(BrokenHold(match[1], match[2], generations.pop(), said))
     return tuple(found)
 
 

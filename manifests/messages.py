@@ -227,6 +227,21 @@ class Event(Message, frozen=True):
     text: str
 
 
+class Hold(Message, frozen=True):
+    """A reason why a site takes no new generation now. ``kind``: local, schedule or interlock.
+
+    ``until_ns`` 0: nobody knows. ``broken``: generations that OT and IT together let in all the same.
+    """
+
+    id: str
+    kind: str
+    who: str
+    why: str
+    since_ns: int
+    until_ns: int = 0
+    broken: tuple[int, ...] = ()
+
+
 class StatusReport(Message, frozen=True):
     node: str
     agent_version: str
@@ -241,6 +256,7 @@ class StatusReport(Message, frozen=True):
     waiting: tuple[str, ...] = ()  # why nothing happens, in words (reasons of Wait actions)
     events: tuple[Event, ...] = ()
     certificate_not_after_ns: int = 0
+    holds: tuple[Hold, ...] = ()
 
 
 class ReportReply(Message, frozen=True):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Final, Literal, TypeVar
 
 import msgspec
@@ -71,6 +72,30 @@ class Consent(Signed, frozen=True):
     why: Annotated[str, Meta(min_length=1, max_length=500)]
 
 
+class Unhold(Signed, frozen=True):
+    """One side's signed word that a site adopts this one generation in spite of a hold of its own. It takes one of
+    each side; ``why`` and ``name`` are each side's own."""
+
+    site: Name
+    hold: Name
+    generation: Annotated[int, Meta(ge=1)]
+    why: Annotated[str, Meta(min_length=1, max_length=500)]
+    name: Annotated[str, Meta(max_length=200)] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BrokenHold:
+    """A hold that both sides broke for one generation."""
+
+    site: str
+    hold: str
+    generation: int
+    said: Mapping[Approver, Unhold]
+
+    def __str__(self) -> str:
+        return "; ".join(f"{side.value.upper()} {one.name}: {one.why}" for side, one in self.said.items())
+
+
 def approval_path(approver: Approver, release_path: str) -> str:
     return f"approve/{approver.value}/{release_path}"
 
@@ -79,7 +104,11 @@ def consent_path(site: str, instance: str) -> str:
     return f"consent/{site}/{instance}.json"
 
 
-def text_of(document: Policy | Approval | Consent) -> str:
+def unhold_path(approver: Approver, site: str, hold: str) -> str:
+    return f"unhold/{approver.value}/{site}/{hold}.json"
+
+
+def text_of(document: Policy | Approval | Consent | Unhold) -> str:
     """The exact text that is signed."""
     return msgspec.json.encode(document, order="sorted").decode("utf-8")
 
@@ -95,6 +124,10 @@ def read_approval(text: object, where: str) -> Approval:
 
 def read_consent(text: object, where: str) -> Consent:
     return _read(text, Consent, where)
+
+
+def read_unhold(text: object, where: str) -> Unhold:
+    return _read(text, Unhold, where)
 
 
 def _read(text: object, kind: type[T], where: str) -> T:
