@@ -11,10 +11,11 @@ import typer
 from pydantic import ValidationError
 from rich.markup import escape
 
-from manifests.errors import DocumentError, SluiceError, UnreachableError
+from manifests.errors import DocumentError, SluiceError, TrustError, UnreachableError
 from manifests.schema import json_schema
 from orchestrator.api.people_shapes import ApiTokenRequest, ApiTokenView
-from orchestrator.cli import audit, fleet, instance, keys, release, rollout, sign, site
+from orchestrator.cli import audit, fleet, instance, keys, program, release, rollout, sign, site, token
+from orchestrator.cli import user as user_commands
 from orchestrator.cli.connection import DEFAULT_SERVER, Connection, Login, save_login
 from orchestrator.cli.output import JsonFlag, console, errors, print_json
 
@@ -30,6 +31,8 @@ app.add_typer(release.app, name="release")
 app.add_typer(rollout.app, name="rollout")
 app.add_typer(site.app, name="site")
 app.add_typer(instance.app, name="parameter")
+app.add_typer(user_commands.app, name="user")
+app.add_typer(token.app, name="token")
 app.add_typer(keys.app, name="keys")
 app.command()(instance.inquire)
 app.command()(sign.sign)
@@ -43,12 +46,20 @@ def login(
     server: Annotated[str, typer.Option(help="Orchestrator.", envvar="SLUICE_SERVER")] = DEFAULT_SERVER,
     user: Annotated[str, typer.Option(help="User name.")] = "admin",
     password_file: Annotated[typer.FileText | None, typer.Option(help="Read the password from this file.")] = None,
+    code: Annotated[str, typer.Option(help="Code of the second factor; asked for when needed.")] = "",
     as_json: JsonFlag = False,
 ) -> None:
     """Log in once; later commands use the saved token."""
     password = password_file.read().strip() if password_file else typer.prompt("Password", hide_input=True)
-    request = ApiTokenRequest(user=user, password=password, name=f"cli on {os.uname().nodename}")
-    view = Connection(server, token="").post("/tokens", request, ApiTokenView)
+    line = Connection(server, token="")
+    request = ApiTokenRequest(user=user, password=password, name=f"cli on {os.uname().nodename}", code=code)
+    try:
+        view = line.post("/tokens", request, ApiTokenView)
+    except TrustError as error:
+        if error.kind != "second-factor" or code:
+            raise
+        request = request.model_copy(update={"code": typer.prompt("Code of your authenticator")})
+        view = line.post("/tokens", request, ApiTokenView)
     path = save_login(Login(server=server.rstrip("/"), token=view.token))
     if as_json:
         print_json({"server": server, "expiresAt": view.expires_at.isoformat(), "file": str(path)})
@@ -77,7 +88,11 @@ def orchestrator(context: typer.Context) -> None:
 
 @app.command(context_settings=_PASS_ON, add_help_option=False)
 def vplc(context: typer.Context) -> None:
-    """Structured Text: check, build, run, test (see: sluice vplc --help)."""
+    """Structured Text: check, build, run, test, simulate (see: sluice vplc --help); and, of a program at a site: watch,
+    status, force, unforce."""
+    if context.args and context.args[0] in program.COMMANDS:
+        program.app(args=context.args, prog_name="sluice vplc", standalone_mode=False)
+        return
     _become("vplc", context.args)
 
 

@@ -38,7 +38,7 @@ def set_parameters(
     as_json: JsonFlag = False,
 ) -> None:
     """Set live parameters: all of them or none. The instance goes on running."""
-    request = ParametersRequest(values=_pairs(values), why=why)
+    request = ParametersRequest(values=pairs(values), why=why)
     _show(Connection(server).put(_path(site, instance, "parameters"), request, ParametersView), as_json)
 
 
@@ -67,7 +67,7 @@ def inquire(
     as_json: JsonFlag = False,
 ) -> None:
     """Ask a running instance to read something. It changes nothing there."""
-    request = InquiryRequest(kind=kind, arguments=_pairs(arguments or ()), timeout_s=timeout)
+    request = InquiryRequest(kind=kind, arguments=pairs(arguments or ()), timeout_s=timeout)
     connection = Connection(server)
     path = _path(site, instance, "inquiries")
     if not follow:
@@ -88,7 +88,8 @@ def _path(site: str, instance: str, rest: str) -> str:
     return f"/sites/{site}/instances/{instance}/{rest}"
 
 
-def _pairs(texts: Sequence[str]) -> dict[str, Any]:
+def pairs(texts: Sequence[str]) -> dict[str, Any]:
+    """NAME=VALUE; a value is JSON, TRUE or FALSE as in ST, or a text. Raises DocumentError with all mistakes."""
     found: dict[str, Any] = {}
     problems = []
     for text in texts:
@@ -97,7 +98,7 @@ def _pairs(texts: Sequence[str]) -> dict[str, Any]:
             problems.append(Problem("command line", text, "is not NAME=VALUE"))
             continue
         try:
-            found[name] = json.loads(value)
+            found[name] = json.loads(value.lower() if value in ("TRUE", "FALSE") else value)
         except ValueError:
             found[name] = value
     if problems:
