@@ -17,6 +17,7 @@ from httpx import Response
 from pydantic import BaseModel
 
 from manifests.errors import DocumentError, Problem, SluiceError, TrustError, UnreachableError
+from orchestrator.api.people_shapes import SECOND_FACTOR
 from orchestrator.api.schemas import ProblemDetails
 
 DEFAULT_SERVER = "http://127.0.0.1:8080"
@@ -81,6 +82,11 @@ class Connection:
     def put(self, path: str, body: BaseModel, kind: type[Shape]) -> Shape:
         data = body.model_dump(mode="json", by_alias=True)
         return kind.model_validate(self._call("PUT", path, json=data).json())
+
+    def do(self, method: str, path: str, body: BaseModel | None = None) -> None:
+        """A call that answers nothing."""
+        data = None if body is None else body.model_dump(mode="json", by_alias=True)
+        self._call(method, path, json=data)
 
     def stream(self, path: str, body: BaseModel, *, timeout_s: float) -> Iterator[tuple[str, str]]:
         """Post, and read server-sent events as they come: (event, data)."""
@@ -157,7 +163,8 @@ class Connection:
             raise DocumentError([Problem(e.where, e.path, e.what, e.hint) for e in problem.errors])
         what = problem.detail or problem.title
         if response.status_code in {401, 403}:
-            raise TrustError(what, kind="log-in", where=self.server, remedy=problem.remedy or "run: sluice login")
+            kind = "second-factor" if problem.type == SECOND_FACTOR else "log-in"
+            raise TrustError(what, kind=kind, where=self.server, remedy=problem.remedy or "run: sluice login")
         raise SluiceError(what, where=f"{self.server} ({response.status_code})", remedy=problem.remedy)
 
 
