@@ -20,8 +20,14 @@ def container_engine() -> Iterator[Availability]:
 
 @pytest.fixture(autouse=True)
 def _needs(request: pytest.FixtureRequest) -> None:
-    """A test marked ``engine`` or ``browser`` is skipped, loudly, where the machine has none; never in CI."""
+    """A test marked ``engine`` or ``browser`` is skipped, loudly, where the machine has none; never in CI. One marked
+    ``kubernetes`` is skipped wherever no cluster was named."""
     missing = ""
+    if request.node.get_closest_marker("kubernetes"):
+        from tests.support import cluster
+
+        if reason := cluster.missing():
+            pytest.skip(f"NOT TRIED ON KUBERNETES: {reason}")
     if request.node.get_closest_marker("engine"):
         available: Availability = request.getfixturevalue("container_engine")
         missing = "" if available else f"no container engine: {available.reason}"

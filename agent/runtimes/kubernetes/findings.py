@@ -50,10 +50,18 @@ def chosen(pods: Sequence[Found]) -> Found | None:
     return max(pods, key=rank, default=None)
 
 
+def ended(pod: Found) -> bool:
+    """All its containers have ended, as far as its kubelet has told."""
+    states = [one.get("state") or {} for one in pod.get("status", {}).get("containerStatuses") or ()]
+    return bool(states) and all("terminated" in state for state in states)
+
+
 def _seen(deployment: Found, pod: Found | None) -> dict[str, Any]:
     """Phase, life and words, as arguments of ObservedInstance."""
     meta = deployment["metadata"]
     stopped = deployment["spec"].get("replicas", 1) == 0
+    if stopped and pod is not None and ended(pod):
+        pod = None
     if pod is None:
         life = f"{meta.get('uid', '')[:8]}.{meta.get('generation', 0)}"
         if stopped:

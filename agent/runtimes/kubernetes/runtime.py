@@ -312,21 +312,26 @@ class KubernetesRuntime:
             self._wait_for_end(name, grace_s)
 
     def _wait_for_end(self, name: str, grace_s: float) -> None:
-        """Until no pod is left. A grace other than the pods' own is told to each pod once it is ending."""
-        hurry, told = round(grace_s) != GRACE_S, set[str]()
+        """Until no pod is left. A grace other than the pods' own is told to each pod once it is ending.
+
+        A pod whose container has ended, as its kubelet says, is deleted at once: the kubelet takes some seconds more to
+        clean up, and the next life would wait that long for its port and its share of the node.
+        """
+        told: set[tuple[str, int]] = set()
         deadline = time.monotonic() + grace_s + END_WAIT_S
         while True:
             with self._changed:
                 pods = [pod for pod in self._mirrors[PODS].read().values() if _instance_of(pod) == name]
-                ending = [pod for pod in pods if "deletionTimestamp" in pod["metadata"]]
-                untold = {pod["metadata"]["name"] for pod in ending if hurry} - told
                 if not pods:
                     return
-                if not untold:
+                ending = [pod for pod in pods if "deletionTimestamp" in pod["metadata"]]
+                graces = ((pod, 0 if findings.ended(pod) else max(1, round(grace_s))) for pod in ending)
+                tell = {(pod["metadata"]["name"], grace) for pod, grace in graces if grace != GRACE_S} - told
+                if not tell:
                     self._changed.wait(0.25)
-            for pod in untold:
-                self._cluster.delete(self._path(PODS, pod), grace_s=max(1, round(grace_s)))
-            told |= untold
+            for pod_name, grace in tell:
+                self._cluster.delete(self._path(PODS, pod_name), grace_s=grace)
+            told |= tell
             if time.monotonic() > deadline:
                 raise MachineError("it does not end: is the node's kubelet running?", where=name)
 

