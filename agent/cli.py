@@ -89,6 +89,9 @@ def _parser() -> argparse.ArgumentParser:
     clear.add_argument("--config", type=Path, default=Path(DEFAULT_STATE) / FILE_NAME, help="default: %(default)s")
     clear.add_argument("--json", action="store_true", help="the answer as a JSON document")
     clear.set_defaults(run=_clear)
+    guard = commands.add_parser("conduits", help="put the conduits' rules back at start, before the engine begins")
+    guard.add_argument("--state", type=Path, default=Path(DEFAULT_STATE), help="state folder (default: %(default)s)")
+    guard.set_defaults(run=_conduits)
     consent = commands.add_parser("consent", help="let an instance of class control be stopped by the centre")
     consent.add_argument("instance", nargs="?", help="(without one: list what is consented)")
     consent.add_argument("--why", default="", help="the reason; kept and reported")
@@ -225,6 +228,13 @@ def _status(asked: argparse.Namespace) -> int:
         print(f"no agent runs with state folder {asked.state}", file=sys.stderr)  # noqa: T201 - for a person
         return 3
     _say(json.dumps(document, indent=2) if asked.json else _readable(document))
+    return 0
+
+
+def _conduits(asked: argparse.Namespace) -> int:
+    from agent.netfilter import RULES_NAME, restore
+
+    _say("the rules are back" if restore(asked.state / RULES_NAME) else "nothing to put back")
     return 0
 
 
@@ -457,7 +467,9 @@ def _runtime(config: AgentConfig, identity: Identity) -> Runtime:
 
         networks = {name: segment.network for name, segment in config.segments.items()}
         control = _control(config)
-        return DockerRuntime(state, site=identity.site, node=identity.node, networks=networks, control=control)
+        return DockerRuntime(
+            state, site=identity.site, node=identity.node, networks=networks, control=control, hosts=config.hosts
+        )
     from agent.runtimes.process import ProcessRuntime
 
     return ProcessRuntime(state)

@@ -25,6 +25,7 @@ from manifests.errors import InternalError, MachineError
 from manifests.messages import InstanceStatus, State
 
 SOCKET_NAME = "agent.sock"
+DENIED_MEASURE = "conduits_denied"  # packets, since the agent began
 _SECOND = 1_000_000_000
 
 
@@ -155,6 +156,9 @@ def judge(
         and (found.release_digest, found.config_digest) == (wanted.release_digest, wanted.config_digest)
     )
     said = voice.heartbeat
+    measures = dict(said.measures) if said else {}
+    if found is not None and found.denied:
+        measures[DENIED_MEASURE] = float(found.denied)
     return InstanceStatus(
         name=name,
         state=state,
@@ -171,7 +175,7 @@ def judge(
         restarts=found.restarts if found else 0,
         devices=said.devices if said else (),
         streams=said.streams if said else (),
-        measures=said.measures if said else {},
+        measures=measures,
     )
 
 

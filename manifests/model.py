@@ -135,12 +135,17 @@ Port = Annotated[int, Meta(ge=1, le=65535)]
 
 
 class Conduit(Document, frozen=True):
-    """An outbound path a workload needs (IEC 62443 conduit): a segment it is attached to, and what it calls there."""
+    """An outbound path a workload needs (IEC 62443 conduit): a segment it is attached to, and what it calls there.
+
+    The hosts are those its configuration names. Without ports it is attached and calls nothing. ``inspect``:
+    ``modbus-read`` lets only requests of Modbus TCP that read (functions 1 to 4) pass.
+    """
 
     segment: Name
     purpose: str = ""
     protocol: Literal["tcp", "udp"] = "tcp"
     ports: tuple[Port, ...] = ()
+    inspect: Literal["modbus-read"] | None = None
 
 
 class Service(Document, frozen=True):

@@ -34,7 +34,8 @@ class ObservedInstance:
 
     ``core``: the processor it was given, of class control only. ``note``: what it could not be given, in words.
     ``reason``: one word for why it does not run, where the engine has one. ``drift``: how somebody else changed what
-    the engine was told of it, in words; starting it again puts that right.
+    the engine was told of it, in words; starting it again puts that right. ``denied``: packets that its conduits did
+    not let through since the agent began, and the last of them, in words.
     """
 
     name: str
@@ -53,6 +54,8 @@ class ObservedInstance:
     note: str = ""
     reason: str = ""
     drift: str = ""
+    denied: int = 0
+    denied_last: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,8 @@ from agent.runtimes.containers import (
     USER_ID,
     container_platform,
 )
+from agent.runtimes.docker_conduits import LABEL as CONDUITS_LABEL
+from agent.runtimes.docker_conduits import NOT_ENFORCED, Admission, DockerConduits, admission_of, create_network
 from agent.runtimes.images import ImageMemory
 from manifests.errors import MachineError, SluiceError
 from manifests.model import OCI_MANIFEST, RUN_VARIABLE, Artifact, WorkloadClass
@@ -72,7 +74,9 @@ class DockerRuntime:
         base_url: str | None = None,
         control: ControlNode | None = None,
         rt_file: Path = RT_FILE,
+        hosts: Mapping[str, str] | None = None,
     ) -> None:
+        self._conduits = DockerConduits(folder, site=site, node=node, hosts=hosts or {}, absent=NotFound)
         self._control = control or ControlNode()
         self._rt_groups = rt_file.exists()
         self._kept = folder / "kept"
@@ -90,6 +94,8 @@ class DockerRuntime:
     @property
     def description(self) -> str:
         note = "" if self._init else ", no init process"
+        if self._conduits.fault:
+            note += f", {NOT_ENFORCED}: {self._conduits.fault}"
         return f"docker {self._version}{note}" if self._version else "docker (does not answer)"
 
     @property
@@ -102,9 +108,10 @@ class DockerRuntime:
         with self._engine() as api:
             listed = api.containers(all=True, filters={"label": self._own_labels()})
             instances = {}
+            self._conduits.refresh(api, {entry["Labels"][LABEL + "instance"]: entry["Labels"] for entry in listed})
             for entry in listed:
                 with contextlib.suppress(NotFound):  # removed by someone between the two calls
-                    found = self._found(api.inspect_container(entry["Id"]))
+                    found = self._guarded(self._found(api.inspect_container(entry["Id"])), entry["Labels"])
                     instances[found.name] = found
             images = {image["Id"] for image in api.images(all=True)}
             existing = {network["Name"] for network in api.networks()}
@@ -185,7 +192,7 @@ class DockerRuntime:
             name = self._network_name(segment)
             if not any(network["Name"] == name for network in api.networks(names=[name])):
                 labels = {LABEL + "site": self._site, LABEL + "segment": segment}
-                api.create_network(name, driver="bridge", internal=True, check_duplicate=True, labels=labels)
+                create_network(api, name, labels)
 
     def start(self, instance: Wanted, run_folder: Path) -> str:
         name = self._container_name(instance.name)
@@ -209,15 +216,22 @@ class DockerRuntime:
                     api.remove_container(name, v=True)
                     found = None
             rt_share = self._rt_share_us(instance)
+            networks = {segment: self._network(segment) for segment in instance.segments}
             while True:
                 try:
                     if found is None:
-                        self._create(api, instance, run_folder, rt_share)
+                        admission = self._conduits.admission(api, instance, networks)
+                        self._create(api, instance, run_folder, rt_share, admission)
+                    else:
+                        admission = admission_of(found["Config"]["Labels"])
+                    self._conduits.admit(api, instance.name, admission)
                     api.start(name)
                     break
                 except APIError as error:
                     said = str(error)
-                    if self._init and "docker-init" in said:
+                    if found is None and self._conduits.learn(said, admission):
+                        pass
+                    elif self._init and "docker-init" in said:
                         self._init = False
                     elif rt_share and ("rt_runtime" in said or "real-time" in said):
                         rt_share = 0
@@ -256,7 +270,7 @@ class DockerRuntime:
             kept.chmod(0o1777)  # several users inside; nobody outside comes through the folder above
         return Mount(KEPT_FOLDER, str(kept.absolute()), type="bind")
 
-    def _create(self, api: Any, instance: Wanted, run_folder: Path, rt_share_us: int) -> None:
+    def _create(self, api: Any, instance: Wanted, run_folder: Path, rt_share_us: int, admission: Admission) -> None:
         image = self._images.image(instance.artifact)
         if image is None:
             raise MachineError("its image was not loaded", where=instance.name)
@@ -295,7 +309,9 @@ class DockerRuntime:
         # its own host name, an instance called "press" would hide the machine called "press" that it reads.
         serving = {self._network(service.segment) for service in instance.release.provides}
         aliases = {network: [instance.name] if network in serving else None for network in networks}
-        first = {networks[0]: api.create_endpoint_config(aliases=aliases[networks[0]])} if networks else None
+        addresses = {admission.networks[segment]: address for segment, address in admission.addresses.items()}
+        ends = {network: {"aliases": aliases[network], "ipv4_address": addresses.get(network)} for network in networks}
+        first = {networks[0]: api.create_endpoint_config(**ends[networks[0]])} if networks else None
         api.create_container(
             image,
             name=self._container_name(instance.name),
@@ -316,11 +332,12 @@ class DockerRuntime:
                 LABEL + "root": instance.root,
                 LABEL + "core": "" if instance.core is None else str(instance.core),
                 LABEL + "note": NO_RT_SHARE if of_control and self._rt_groups and not rt_share_us else "",
+                CONDUITS_LABEL: msgspec.json.encode(admission).decode(),
                 LABEL + "networks": " ".join(f"{segment}={self._network(segment)}" for segment in instance.segments),
             },
         )
         for network in networks[1:]:
-            api.connect_container_to_network(self._container_name(instance.name), network, aliases=aliases[network])
+            api.connect_container_to_network(self._container_name(instance.name), network, **ends[network])
 
     def stop(self, name: str, grace_s: float = 10.0) -> None:
         with self._engine() as api, contextlib.suppress(NotFound):
@@ -334,6 +351,8 @@ class DockerRuntime:
         with self._engine() as api:
             containers = api.containers(all=True, filters={"label": self._own_labels()})
             used = {entry["Labels"].get(LABEL + "root", "") for entry in containers}
+            if not containers:
+                self._conduits.remove()
             for root, image in self._images.others({*roots, *used}):
                 try:
                     api.remove_image(image)
@@ -389,6 +408,12 @@ class DockerRuntime:
         if any(self._network(segment) != network for segment, _, network in made_for):
             return dataclasses.replace(found, config_digest="")
         return found
+
+    def _guarded(self, found: ObservedInstance, labels: Mapping[str, str]) -> ObservedInstance:
+        """With what is known of its conduits."""
+        notes = (found.note, self._conduits.note(found.name, labels.get(LABEL + "networks", "").split()))
+        count, last, _ = self._conduits.denied(found.name)
+        return dataclasses.replace(found, note="; ".join(filter(None, notes)), denied=count, denied_last=last)
 
     def _network(self, segment: str) -> str:
         """The engine's network behind a segment: the node's own setting, or the one the agent makes."""

@@ -63,7 +63,7 @@ class ProcessRuntime:
     """Keeps its records and unpacked artifacts under ``folder`` (the agent's state folder)."""
 
     platform = "process"
-    description = "process"
+    description = "process, conduits NOT enforced"
 
     def __init__(self, folder: Path) -> None:
         self._kept = folder / "kept"

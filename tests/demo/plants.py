@@ -10,9 +10,9 @@ from typing import Protocol
 
 from tests.support.procs import Program, wait_for
 
-PUMP_PORT = 5020
+PUMP_PORT = 502
 PRESS_PORT = 4840
-TANK_PORT = 5021
+TANK_PORT = 502
 TANK_SITES = ("hamburg",)  # whose tank is held by a control loop
 SIMULATORS = "sluice/simulators"
 
@@ -57,7 +57,12 @@ class ContainerPlant:
         self._names = {alias: f"sluice-demo-{site}-{alias}" for alias in aliases}
 
     def start(self) -> None:
-        docker("network", "create", "--internal", "--label", "sluice.demo=1", self.network)
+        # Conduits need fixed addresses, and the engine fixes none in a subnet that it chose by itself.
+        create = ("network", "create", "--internal", "--label", "sluice.demo=1")
+        docker(*create, self.network)
+        subnet = docker("network", "inspect", "--format", "{{(index .IPAM.Config 0).Subnet}}", self.network)
+        docker("network", "rm", self.network)
+        docker(*create, "--subnet", subnet, self.network)
         seed = str(sum(self.site.encode()))
         self._run("pump-skid", "tests.simulators.pump_skid", "--port", str(PUMP_PORT), "--seed", seed)
         self._run("press", "tests.simulators.press", "--port", str(PRESS_PORT), "--seed", seed)
