@@ -103,6 +103,7 @@ class Centre:
             now_ns=now_ns,
             offline_after_ns=settings.offline_after_ns,
             round_s=settings.round_s,
+            single_person=settings.single_person,
         )
         self.ingestor = Ingestor(self.store, now_ns, self._taken)
         self.site_ca_key = (settings.keys / "site-ca.pem").read_bytes()

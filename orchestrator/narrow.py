@@ -33,12 +33,15 @@ def rollout(view: RolloutView, seen: Seen) -> RolloutView | None:
 
 def _wave(view: WaveView, seen: frozenset[str]) -> WaveView:
     mine = [progress for progress in view.sites if progress.site in seen]
-    count = {phase: sum(1 for p in mine if p.status.state == phase) for phase in ("Passed", "Failed", "Offline")}
+    count = {
+        phase: sum(1 for p in mine if p.status.state == phase) for phase in ("Passed", "Failed", "Offline", "Waiting")
+    }
     found = {
         "status": _without_detail(view.status),
         "passed": count["Passed"],
         "failed": count["Failed"],
         "offline": count["Offline"],
+        "held": count["Waiting"],
     }
     return view.model_copy(update={"sites": mine, **found})
 

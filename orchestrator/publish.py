@@ -18,12 +18,15 @@ from sqlalchemy import Connection
 from manifests.errors import DocumentError, MachineError, Problem, TrustError
 from manifests.messages import RepositoryVersions, Severity, SyncReply, SyncRequest
 from manifests.model import DesiredState, SiteFacts, release_path
+from manifests.policy import BrokenHold
 from manifests.signing import (
     MAX_RELEASE_BYTES,
     CatalogTimestamper,
     DirectorSigner,
+    broken_holds,
     parse_release,
     verify_catalog_update,
+    verify_repository,
 )
 from orchestrator.blobs import BlobFiles
 from orchestrator.parameters import lay_over
@@ -153,7 +156,17 @@ class Publisher:
             releases.put_releases(conn, documents, now_ns)
             self._sign_catalog(conn, merged)
             events.add(conn, now_ns, Severity.INFO, "catalog-published", f"catalog version {view.version}", actor=user)
+            self._tell_broken(conn, old, view.broken_holds, user)
         self._changed("")
+
+    def _tell_broken(self, conn: Connection, old: Mapping[str, bytes], broken: Sequence[BrokenHold], user: str) -> None:
+        """The holds that OT and IT have now broken together; the site tells when it makes use of that."""
+        known = broken_holds(verify_repository(self.catalog_root, old, now=None, timestamp=False)) if old else ()
+        for one in broken:
+            if one not in known:
+                text = f"generation {one.generation} may pass {one.hold}: {one}"
+                severity, kind = Severity.SECURITY, "hold-break-signed"
+                events.add(conn, self._now_ns(), severity, kind, text, subject=one.hold, site=one.site, actor=user)
 
     def _release(self, path: str, digest: str, length: int, problems: list[Problem]) -> bytes | None:
         """The signed bytes of a release, all of whose blobs are here."""

@@ -46,6 +46,7 @@ class Settings:
 
     ``second_factor``: roles whose holders must have one.
 
+    ``single_person``: a rollout's two approvals may come from one person.
     ``keep_days``: blocks, gaps and events older than this are deleted; 0 keeps them for ever.
     """
 
@@ -64,6 +65,7 @@ class Settings:
     password_length: int = SHORTEST
     second_factor: frozenset[Role] = frozenset()
     keep_days: int = 30
+    single_person: bool = False
 
     @property
     def offline_after_ns(self) -> int:
@@ -162,6 +164,7 @@ def check(options: argparse.Namespace) -> Settings:
         operator_key=key,
         report_s=options.report_seconds,
         keep_days=options.keep_days,
+        single_person=options.single_person,
         password_length=options.password_length,
         second_factor=frozenset(second_factor),
     )

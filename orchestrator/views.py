@@ -8,11 +8,12 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Connection
 
-from manifests.messages import BufferStatus, InstanceStatus, StatusReport, StreamStatus
+from manifests.messages import BufferStatus, Hold, InstanceStatus, StatusReport, StreamStatus
 from manifests.model import DesiredState
 from orchestrator.api import schemas
 from orchestrator.api.schemas import LinkState, StateView
 from orchestrator.health import Below, Health, worst
+from orchestrator.rollouts import approvals
 from orchestrator.rollouts.evidence import Evidence, NodeReport
 from orchestrator.rollouts.states import RolloutState, SitePhase, SiteState, WaveState, WaveStatus
 from orchestrator.store import events, fleets, history, ingest, sites
@@ -144,6 +145,7 @@ class SiteReader:
             refusal=None
             if refused is None
             else schemas.RefusalView(kind=refused.refusal, detail=refused.refusal_detail, at=at(refused.refusal_ns)),
+            holds=[_hold(hold, report.node) for report in said for hold in report.holds],
         )
 
     def site(self, stored: StoredSite) -> schemas.SiteView:
@@ -213,6 +215,19 @@ def _worst_link(links: Sequence[schemas.LinkView]) -> schemas.LinkView:
 def _health(health: Health, stored: StoredSite) -> StateView:
     since_ns = health.since_ns or stored.assigned_ns or 0
     return StateView(state=health.state, reason=health.reason, since=at(since_ns), detail=health.detail)
+
+
+def _hold(hold: Hold, node: str) -> schemas.HoldView:
+    return schemas.HoldView(
+        id=hold.id,
+        node=node,
+        kind=hold.kind,
+        who=hold.who,
+        why=hold.why,
+        since=at(hold.since_ns),
+        until=at_or_none(hold.until_ns),
+        broken=list(hold.broken),
+    )
 
 
 def _buffer(status: BufferStatus) -> schemas.BufferView:
@@ -339,6 +354,7 @@ def rollout(state: RolloutState) -> schemas.RolloutView:
             passed=item.count(SitePhase.PASSED),
             failed=item.count(SitePhase.FAILED),
             offline=item.count(SitePhase.OFFLINE),
+            held=item.count(SitePhase.WAITING),
             soak_s=gate.soak_s,
             deadline=at(max(moving) + timeout_ns) if moving and item.status is WaveStatus.RUNNING else None,
         )
@@ -355,6 +371,13 @@ def rollout(state: RolloutState) -> schemas.RolloutView:
         sites_total=sum(len(w.sites) for w in state.waves),
         sites_passed=sum(w.count(SitePhase.PASSED) for w in state.waves),
         changes=[schemas.ChangeView.model_validate(c) for c in json.loads(state.changes)],
+        approvals=[
+            schemas.RolloutApprovalView(
+                side=schemas.Side(one.side.value), who=one.who, at=at(one.at_ns), reason=one.why, content=one.content
+            )
+            for one in approvals.given(state)
+        ],
+        lacking=[schemas.Side(side.value) for side in approvals.lacking(state)],
     )
 
 

@@ -11,18 +11,29 @@ from fastapi import APIRouter, Path, Query
 from manifests.errors import DocumentError, Problem
 from manifests.load import check_documents
 from manifests.model import DesiredState, Rollout, RolloutSpec
+from manifests.policy import Approver
 from orchestrator import narrow, views
 from orchestrator.api.callers import CallerDep, CentreDep, needs, refuse, visible
 from orchestrator.api.fleet import change_views
 from orchestrator.api.problems import ApiError, responses
-from orchestrator.api.schemas import ActRequest, ChangeAction, RolloutPreview, RolloutRequest, RolloutView
+from orchestrator.api.schemas import (
+    ActRequest,
+    ApproveRequest,
+    ChangeAction,
+    RolloutPreview,
+    RolloutRequest,
+    RolloutView,
+    Side,
+)
 from orchestrator.centre import Centre
 from orchestrator.people.permissions import Permission, Principal
+from orchestrator.rollouts.approvals import control_sites, needed
 from orchestrator.rollouts.loop import ConflictError, NotThereError, assigned_states
 from orchestrator.rollouts.states import Abort, Pause, Resume
 from orchestrator.store import fleets, parameters, rollouts, sites
 
 router = APIRouter(tags=["rollouts"])
+APPROVING = {Side.OT: Permission.APPROVE_OT, Side.IT: Permission.APPROVE_IT}
 RolloutId = Annotated[int, Path(ge=1, lt=2**62)]
 
 
@@ -63,16 +74,18 @@ def start_rollout(body: RolloutRequest, caller: CallerDep, centre: CentreDep) ->
     return views.rollout(state)
 
 
-def _check_sites(centre: Centre, caller: Principal, wanted: Iterable[str]) -> None:
-    """Raises ApiError 403 unless the caller may roll out at all of these sites."""
-    if caller.everywhere(Permission.ROLL_OUT):
+def _check_sites(
+    centre: Centre, caller: Principal, wanted: Iterable[str], permission: Permission = Permission.ROLL_OUT
+) -> None:
+    """Raises ApiError 403 unless the caller holds the permission at all of these sites."""
+    if caller.everywhere(permission):
         return
     with centre.store.read() as conn:
         known = {stored.site.name: stored.site for stored in sites.listed(conn)}
     for name in sorted(wanted):
-        if name not in known or not caller.at(Permission.ROLL_OUT, known[name]):
+        if name not in known or not caller.at(permission, known[name]):
             shown = name if name in known and caller.at(Permission.LOOK, known[name]) else "of other people"
-            raise refuse(Permission.ROLL_OUT, f" at site {shown}, which this rollout moves too")
+            raise refuse(permission, f" at site {shown}, which this rollout moves too")
 
 
 def _act(number: int, action: Pause | Resume | Abort, caller: Principal, centre: Centre) -> RolloutView:
@@ -124,6 +137,9 @@ def preview_rollout(
         applied_by=found.applied_by,
         reason=found.reason,
         changes=[change for change in changes if change.action is not ChangeAction.KEEP],
+        approvals_needed=[
+            Side(side.value) for side in needed(one.model_dump(mode="json", by_alias=True) for one in changes)
+        ],
         behind=names,
         ahead=sorted(stored.site.name for stored in listed if (stored.assigned_generation or 0) > number),
     )
@@ -139,6 +155,23 @@ def read_rollout(rollout_id: RolloutId, caller: CallerDep, centre: CentreDep) ->
     if view is None:
         raise ApiError(404, f"no rollout {rollout_id}")
     return view
+
+
+@router.post(
+    "/rollouts/{rollout_id}/approvals", dependencies=[needs(Permission.ROLL_OUT)], responses=responses(404, 409, 422)
+)
+def approve_rollout(rollout_id: RolloutId, body: ApproveRequest, caller: CallerDep, centre: CentreDep) -> RolloutView:
+    """Speak for OT or IT on a rollout that touches class control; that needs the side's permission at every site where
+    it does. It begins when both sides have spoken, by two people."""
+    read_rollout(rollout_id, caller, centre)  # 404 when there is none to be seen
+    with centre.store.read() as conn:
+        state = rollouts.get(conn, rollout_id)
+    if state is not None:
+        _check_sites(centre, caller, control_sites(state) or {""}, APPROVING[body.side])
+    with _refusals():
+        return views.rollout(
+            centre.rollouts.approve(rollout_id, Approver(body.side.value), user=caller.user, why=body.reason)
+        )
 
 
 @router.post(

@@ -89,6 +89,20 @@ class RefusalView(Shape):
 # ---------------------------------------------------------------- sites
 
 
+class HoldView(Shape):
+    """A reason why a node of the site takes no new generation now. ``kind``: local, schedule or interlock; ``until``
+    null: nobody knows. ``broken``: generations that OT and IT together let in all the same."""
+
+    id: str
+    node: str
+    kind: str
+    who: str
+    why: str
+    since: datetime
+    until: datetime | None
+    broken: list[int]
+
+
 class SiteSummary(Shape):
     """A row (or cell) of the fleet overview; ``health`` is the worst state below it."""
 
@@ -107,6 +121,7 @@ class SiteSummary(Shape):
     tags: int
     good_tags: int
     refusal: RefusalView | None = None
+    holds: list[HoldView] = []  # the site says "not now"
 
 
 class DeviceView(Shape):
@@ -408,8 +423,31 @@ class ActRequest(Shape):
     reason: Annotated[str, Field(min_length=1, max_length=1000)]
 
 
+class Side(StrEnum):
+    """Whom an approval speaks for."""
+
+    OT = "ot"
+    IT = "it"
+
+
+class ApproveRequest(Shape):
+    side: Side
+    reason: Annotated[str, Field(min_length=1, max_length=1000)]
+
+
+class RolloutApprovalView(Shape):
+    """``content``: digest of what was approved."""
+
+    side: Side
+    who: str
+    at: datetime
+    reason: str
+    content: str
+
+
 class SiteProgress(Shape):
-    """State of one site within a rollout: Pending, Moving, Soaking, Passed, Failed, Offline, each with its reason."""
+    """State of one site within a rollout: Pending, Waiting, Moving, Soaking, Passed, Failed, Offline, each with its
+    reason. Waiting (Held): the site says not now; no time counts until it lets go."""
 
     site: str
     status: StateView
@@ -422,6 +460,7 @@ class WaveView(Shape):
     passed: int
     failed: int
     offline: int
+    held: int = 0
     soak_s: float
     deadline: datetime | None
 
@@ -429,7 +468,7 @@ class WaveView(Shape):
 class RolloutView(Shape):
     id: int
     generation: int
-    status: StateView  # Running | Paused | Done | Aborted; reason and detail say why it waits
+    status: StateView  # Waiting | Running | Paused | Done | Aborted; reason and detail say why it waits
     started_at: datetime
     started_by: str
     ended_at: datetime | None
@@ -438,6 +477,8 @@ class RolloutView(Shape):
     sites_total: int
     sites_passed: int
     changes: list[ChangeView]
+    approvals: list[RolloutApprovalView] = []  # those that count
+    lacking: list[Side] = []  # whose approval it waits for
 
 
 class RolloutPreview(Shape):
@@ -448,6 +489,7 @@ class RolloutPreview(Shape):
     applied_by: str | None
     reason: str
     changes: list[ChangeView]  # without those that keep running
+    approvals_needed: list[Side] = []  # whose approval such a rollout would wait for
     behind: list[str]  # sites that would be told something new
     ahead: list[str]  # sites that were told something newer, for which such a rollout is refused
 

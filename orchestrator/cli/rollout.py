@@ -1,4 +1,4 @@
-"""``sluice rollout``: start, list, status, watch, pause, resume, abort."""
+"""``sluice rollout``: start, list, status, watch, approve, pause, resume, abort."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rich.table import Table
 from manifests.errors import DocumentError, Problem
 from manifests.load import load_files
 from manifests.model import Rollout
-from orchestrator.api.schemas import ActRequest, RolloutRequest, RolloutView
+from orchestrator.api.schemas import ActRequest, ApproveRequest, RolloutRequest, RolloutView, Side
 from orchestrator.cli.connection import Connection
 from orchestrator.cli.output import (
     JsonFlag,
@@ -66,6 +66,11 @@ def start(
         print_json(view)
     else:
         print_changes(view.changes)
+        if view.lacking:
+            sides = " and ".join(side.value.upper() for side in view.lacking)
+            console.print(f"Rollout {view.id} to generation {view.generation} waits for the approval of {sides}:")
+            console.print(f"  sluice rollout approve {view.id} --as {view.lacking[0].value} --why TEXT")
+            return
         console.print(f"Rollout {view.id} to generation {view.generation} has begun. Follow: sluice rollout watch")
 
 
@@ -105,6 +110,26 @@ def watch(rollout: Id = None, server: ServerOption = None, as_json: JsonFlag = F
     """Follow a rollout until it ends or pauses. Exit 1 unless it is done."""
     connection = Connection(server)
     follow(connection, _view(connection, rollout).id, as_json=as_json)
+
+
+@app.command()
+def approve(
+    rollout: Annotated[int, typer.Argument(help="Number of the rollout.")],
+    side: Annotated[Side, typer.Option("--as", help="The side you speak for.")],
+    why: Annotated[str, typer.Option("--why", "-m", help="Why; kept in the record.", prompt="Why")],
+    server: ServerOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Approve a rollout that touches class control. It takes one person of OT and one of IT."""
+    connection = Connection(server)
+    if not as_json:
+        print_changes(_view(connection, rollout).changes)
+    body = ApproveRequest(side=side, reason=why)
+    view = connection.post(f"/rollouts/{rollout}/approvals", body, RolloutView)
+    if as_json:
+        print_json(view)
+    else:
+        console.print(_shown(view))
 
 
 @app.command()
@@ -169,11 +194,15 @@ def _shown(view: RolloutView) -> RenderableType:
         counts = f"{wave.passed}/{len(wave.sites)}"
         if wave.failed or wave.offline:
             counts += f", {wave.failed} failed, {wave.offline} offline"
+        if wave.held:
+            counts += f", {wave.held} held"
         grid.add_row(f"[bold]{wave.name}[/]", bar, counts, state_text(wave.status))
         for site in wave.sites:
             text = f"{site.status.state} ({site.status.reason}) {age_text(site.status.since)}"
             grid.add_row(f"  {site.site}", "", text, f"[dim]{escape(site.status.detail)}[/]")
     parts: list[RenderableType] = [head]
+    for one in view.approvals:
+        parts.append(f"approved for {one.side.value.upper()} by {escape(one.who)}: {escape(one.reason)}")
     if view.status.detail:
         parts.append(f"[dim]{escape(view.status.detail)}[/]")
     return Group(*parts, grid)

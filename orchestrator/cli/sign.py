@@ -11,8 +11,9 @@ import base64
 import getpass
 import hashlib
 import os
+import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,8 +28,8 @@ from manifests.catalog import CatalogEditor, approving_role
 from manifests.checking import MAX_RELEASE_BYTES, METADATA_FILE
 from manifests.differences import Line, differences
 from manifests.errors import DocumentError, MachineError, Problem, TrustError
-from manifests.model import Blob, WorkloadClass, WorkloadRelease, release_path
-from manifests.policy import Approval, Approver, Consent
+from manifests.model import NAME_PATTERN, Blob, WorkloadClass, WorkloadRelease, release_path
+from manifests.policy import Approval, Approver, Consent, Unhold
 from manifests.signing import parse_release, release_bytes, release_digest
 from orchestrator.api.schemas import CatalogUpload, CatalogView
 from orchestrator.cli.commissioned import Commissioned, commissioned
@@ -111,14 +112,16 @@ def sign(
     meaning: Annotated[str, typer.Option(help="What your signature says.")] = "approved for use",
     signer: Annotated[str | None, typer.Option("--name", help="Your name (default: this account's).")] = None,
     consent: Annotated[str | None, typer.Option(help="SITE/INSTANCE that may be stopped.")] = None,
-    generation: Annotated[int | None, typer.Option(help="The generation that stops it.")] = None,
-    why: Annotated[str, typer.Option(help="Why it may be stopped.")] = "",
+    unhold: Annotated[str | None, typer.Option(help="SITE/HOLD-ID that a generation may pass; needs --as.")] = None,
+    generation: Annotated[int | None, typer.Option(help="The generation that stops it, or passes the hold.")] = None,
+    why: Annotated[str, typer.Option(help="Why: of --consent and --unhold.")] = "",
     skip_blobs: Annotated[bool, typer.Option("--skip-blobs", help="Check the release only, not its images.")] = False,
     passphrase_file: Annotated[Path | None, typer.Option(help="Passphrase or PIN.", dir_okay=False)] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask (for scripts).")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Approve a release for your side, after reading what it may do; or consent to a stop of class control."""
+    """Approve a release for your side, after reading what it may do; or consent to a stop of class control; or let a
+    generation pass a site's hold, which takes both sides."""
     if not keys:
         raise DocumentError([Problem("--keys", "", "no kit to sign with", "name the folder with your key")])
     with place_of(catalog, server, blobs) as place:
@@ -128,22 +131,32 @@ def sign(
             if not yes:
                 _typed(f"{said.site}/{said.instance}", "Type SITE/INSTANCE to let it be stopped")
             editor.consent(said)
+            lacking: Sequence[Approver] = ()
             done = f"consent to stop {said.instance} at {said.site} from generation {said.generation} on"
+        elif unhold is not None:
+            broken = _unhold(unhold, generation, why, signer or getpass.getuser(), side)
+            if not yes:
+                _typed(f"{broken.site}/{broken.hold}", f"Type SITE/HOLD-ID to let generation {generation} pass it")
+            assert side is not None
+            editor.unhold(Approver(side.value), broken)
+            lacking = _other_side(editor, broken, side)
+            done = f"generation {broken.generation} may pass {broken.hold} at {broken.site}, for {side.value.upper()}"
         else:
             if name is None or version is None or side is None:
                 missing = [n for n, v in (("NAME", name), ("VERSION", version), ("--as ot|it", side)) if v is None]
                 raise DocumentError([Problem("sluice sign", "", f"{', '.join(missing)} missing")])
             path = _find(editor, name, version)
             _approve(editor, place, path, Approver(side.value), meaning, signer, ask=not yes, deep=not skip_blobs)
+            lacking = editor.lacking(path)
             done = f"{name} {version} for {side.value.upper()}"
         place.save(editor.sign(datetime.now(UTC)))
-        lacking = [] if consent is not None else [one.value for one in editor.lacking(path)]
     if as_json:
-        print_json({"catalogVersion": editor.version, "signed": done, "lacking": lacking})
+        print_json({"catalogVersion": editor.version, "signed": done, "lacking": [one.value for one in lacking]})
         return
     console.print(f"Signed: {done}; catalog version {editor.version}.")
     if lacking:
-        console.print(f"Still needed before any site runs it: {' and '.join(one.upper() for one in lacking)}.")
+        sides = " and ".join(one.value.upper() for one in lacking)
+        console.print(f"Still needed before any site {'runs it' if unhold is None else 'takes it'}: {sides}.")
 
 
 def _find(editor: CatalogEditor, name: str, version: str) -> str:
@@ -269,6 +282,32 @@ def _consent(text: str, generation: int | None, why: str) -> Consent:
     if problems or generation is None:
         raise DocumentError(problems)
     return Consent(site=site, instance=instance, generation=generation, why=why.strip()[:500])
+
+
+def _unhold(text: str, generation: int | None, why: str, signer: str, side: Side | None) -> Unhold:
+    site, slash, hold = text.partition("/")
+    problems = []
+    if not (slash and re.fullmatch(NAME_PATTERN, site) and re.fullmatch(NAME_PATTERN, hold)):
+        problems.append(Problem("--unhold", text, "is not SITE/HOLD-ID", "see: sluice site show SITE"))
+    if side is None:
+        problems.append(Problem("--as", "", "the side you speak for is missing", "--as ot or --as it"))
+    if generation is None or generation < 1:
+        problems.append(
+            Problem("--generation", "", "which generation may pass is missing", "see: sluice rollout status")
+        )
+    if not why.strip():
+        problems.append(Problem("--why", "", "the reason is missing"))
+    if problems or generation is None:
+        raise DocumentError(problems)
+    return Unhold(site=site, hold=hold, generation=generation, why=why.strip()[:500], name=signer[:200])
+
+
+def _other_side(editor: CatalogEditor, said: Unhold, side: Side) -> Sequence[Approver]:
+    """Who has still to say the same."""
+    both = [(one.hold, one.generation) for one in editor.broken_holds(said.site)]
+    if (said.hold, said.generation) in both:
+        return ()
+    return tuple(one for one in Approver if one.value != side.value)
 
 
 def _typed(wanted: str, prompt: str) -> None:

@@ -59,6 +59,12 @@ def show(site: SiteName, server: ServerOption = None, as_json: JsonFlag = False)
     console.print(f"[bold]{view.enterprise}/{view.summary.name}[/]  {state_text(view.summary.health)}")
     if view.summary.health.detail:
         console.print(escape(view.summary.health.detail))
+    for hold in view.summary.holds:
+        until = f" until {hold.until:%Y-%m-%d %H:%M} UTC" if hold.until else ""
+        since = f"since {hold.since:%Y-%m-%d %H:%M} UTC{until}"
+        console.print(f"[yellow]held[/] by {escape(hold.who)} {since}: {escape(hold.why)} ({hold.node}, {hold.id})")
+        for generation in hold.broken:
+            console.print(f"  broken for generation {generation} by OT and IT")
     for node in view.nodes:
         about = f"{node.agent_version or 'not enrolled'} on {node.platform or '?'} with {node.runtime or '?'}"
         console.print(f"node {node.name}: {about}; link {node.link.state.value}")

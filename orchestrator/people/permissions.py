@@ -4,8 +4,9 @@ The routes ask ``Principal``; nobody else decides. What no role holds, nobody ma
 
 - *viewer* looks, and asks running instances what only reads.
 - *operator* also moves the fleet: applies documents, rolls out, pauses, aborts.
-- *ot-engineer* also answers for the machine: sets parameters of running instances, and publishes what was signed.
-- *it-engineer* also answers for the line to it: admits nodes, and publishes what was signed.
+- *ot-engineer* also answers for the machine: sets parameters of running instances, approves rollouts that touch class
+  control, and publishes what was signed.
+- *it-engineer* also answers for the line to it: admits nodes, approves rollouts as the other side, and publishes.
 - *admin* looks, and manages accounts. It neither rolls out nor sets anything: whoever hands out roles could otherwise
   act for OT and IT at once, and the two-person rule would be one person's. An admin who takes a role leaves an event.
 
@@ -38,6 +39,8 @@ class Permission(StrEnum):
     INQUIRE = "inquire"  # ask a running instance to read something
     APPLY_FLEET = "apply-fleet"
     ROLL_OUT = "roll-out"  # start, pause, resume, abort
+    APPROVE_OT = "approve-ot"  # speak for OT on a rollout that touches class control
+    APPROVE_IT = "approve-it"
     SET_PARAMETERS = "set-parameters"  # set-points and forces of running instances
     PUBLISH = "publish"  # signed catalogs and the blobs they name; signatures decide what may run
     ADMIT_NODES = "admit-nodes"  # enrolment tokens
@@ -49,8 +52,8 @@ _MOVES = _LOOKS | {Permission.APPLY_FLEET, Permission.ROLL_OUT}
 ROLES: dict[Role, frozenset[Permission]] = {
     Role.VIEWER: _LOOKS,
     Role.OPERATOR: _MOVES,
-    Role.OT_ENGINEER: _MOVES | {Permission.SET_PARAMETERS, Permission.PUBLISH},
-    Role.IT_ENGINEER: _MOVES | {Permission.ADMIT_NODES, Permission.PUBLISH},
+    Role.OT_ENGINEER: _MOVES | {Permission.SET_PARAMETERS, Permission.PUBLISH, Permission.APPROVE_OT},
+    Role.IT_ENGINEER: _MOVES | {Permission.ADMIT_NODES, Permission.PUBLISH, Permission.APPROVE_IT},
     Role.ADMIN: _LOOKS | {Permission.MANAGE_PEOPLE},
 }
 

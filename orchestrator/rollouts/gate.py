@@ -9,15 +9,20 @@ jitter keeps the signed budget; its counters of overruns and faults go along, fo
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 
-from manifests.messages import InstanceStatus, State
+from manifests.messages import Hold, InstanceStatus, State
 from manifests.model import DesiredState, PlacedInstance
 from orchestrator.rollouts.evidence import Evidence
 from orchestrator.rollouts.plan import SECOND_NS, SiteReport
+from orchestrator.rollouts.states import HELD
 
 # Names of measures that workloads of class control tell of themselves.
 JITTER = "jitter_p999_us"
 COUNTERS = ("overruns", "faults")
+# What a hold explains: the site has not begun, or what runs was not touched.
+HELD_BACK = frozenset({"NotAdopted", "OtherRelease", "OtherConfiguration"})
+_LAST_S = 253_402_300_799  # the year 9999: clocks of sites may say anything
 
 # The state a site had been told in an earlier generation, to see whether an instance is unchanged since.
 EarlierState = Callable[[int], DesiredState | None]
@@ -34,7 +39,30 @@ def judge(
     trouble = _trouble(desired, needed, evidence, earlier, now_ns)
     if trouble is None:
         return SiteReport(online=True, healthy=True, counters=_counters(desired, evidence))
+    holds = _holds(desired, needed, evidence)
+    if holds and trouble[0] in HELD_BACK:
+        return SiteReport(online=True, reason=HELD, detail=holds, held=True)
     return SiteReport(online=True, healthy=False, reason=trouble[0], detail=trouble[1])
+
+
+def _holds(desired: DesiredState, needed: set[str], evidence: Evidence) -> str:
+    """What the site's nodes say against this generation, in words; the same moment after moment."""
+    generation = desired.facts.generation
+    return "; ".join(
+        hold_words(hold, node)
+        for node in sorted(needed)
+        for hold in (evidence.reports[node].report.holds if node in evidence.reports else ())
+        if generation not in hold.broken
+    )
+
+
+def hold_words(hold: Hold, node: str) -> str:
+    until = f" until {_minute(hold.until_ns)}" if hold.until_ns else ""
+    return f"{node} held by {hold.who} since {_minute(hold.since_ns)}{until}: {hold.why} ({hold.id})"
+
+
+def _minute(ns: int) -> str:
+    return f"{datetime.fromtimestamp(min(max(ns, 0) // SECOND_NS, _LAST_S), UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _trouble(

@@ -20,18 +20,23 @@ from manifests import model
 from manifests.errors import DocumentError, Problem
 from manifests.messages import Severity
 from manifests.model import DesiredState
+from manifests.policy import Approver
 from orchestrator import fleets as fleet_rules
 from orchestrator.publish import Publisher
-from orchestrator.rollouts import gate
+from orchestrator.rollouts import approvals, gate
+from orchestrator.rollouts.approvals import RolloutApproval
 from orchestrator.rollouts.plan import SiteReport, plan
 from orchestrator.rollouts.states import (
     IN_MOTION,
     Abort,
+    Approve,
     Assign,
+    Begin,
     Fail,
     FailWave,
     Finish,
     FinishWave,
+    Hold,
     Pause,
     Resume,
     RolloutState,
@@ -73,9 +78,11 @@ class Rollouts:
         now_ns: Callable[[], int],
         offline_after_ns: int,
         round_s: float,
+        single_person: bool = False,
     ) -> None:
         self._store, self._publisher, self._reader, self._changed = store, publisher, reader, changed
         self._now_ns, self._offline_after_ns, self._round_s = now_ns, offline_after_ns, round_s
+        self._single_person = single_person
         self._states: dict[tuple[int, str], DesiredState | None] = {}  # generations never change: kept
 
     # ------------------------------------------------------------ the loop
@@ -113,7 +120,7 @@ class Rollouts:
         started = [w for w in state.waves if w.status is not WaveStatus.PENDING]
         # The others' reports change nothing: what passed or failed stays so until somebody resumes it.
         open_sites = [s for w in started for s in w.sites if s.phase not in (SitePhase.PASSED, SitePhase.FAILED)]
-        moving = {s.site for s in open_sites if s.phase in IN_MOTION}
+        moving = {s.site for s in open_sites if s.phase in IN_MOTION or s.phase is SitePhase.WAITING}
         if not open_sites:
             return {}
         told = sites.assigned_generations(conn)
@@ -199,6 +206,8 @@ class Rollouts:
                 detail = f"superseded by the rollout of generation {number}"
                 rollouts.save(conn, running, apply(running, Abort("Superseded", detail), now_ns))
                 superseded.append(old)
+            found = changes(before, {name: target[name] for name in chosen})
+            needs = approvals.needed(found)
             state = rollouts.add(
                 conn,
                 RolloutState(
@@ -211,7 +220,11 @@ class Rollouts:
                     started_ns=now_ns,
                     started_by=user,
                     why=why,
-                    changes=json.dumps(changes(before, {name: target[name] for name in chosen})),
+                    changes=json.dumps(found),
+                    status=RolloutStatus.WAITING if needs else RolloutStatus.RUNNING,
+                    reason=approvals.REASON if needs else "Ok",
+                    needs=needs,
+                    single_person=self._single_person,
                 ),
             )
             text = f"generation {number} to {len(chosen)} sites in {len(waves)} waves: {why}"
@@ -221,13 +234,34 @@ class Rollouts:
             self._changed(changed)
         return state
 
+    def approve(self, number: int, side: Approver, *, user: str, why: str) -> RolloutState:
+        """One side's word for a rollout as it is now. Raises NotThereError, ConflictError."""
+        now_ns = self._now_ns()
+        with self._store.write() as conn:
+            current = rollouts.get(conn, number, lock=True)
+            if current is None:
+                raise NotThereError(f"no rollout {number}")
+            if current.status is not RolloutStatus.WAITING:
+                raise ConflictError(f"rollout {number} is {current.status} ({current.reason})")
+            refusal = approvals.why_not(current, side, user)
+            if refusal:
+                raise ConflictError(f"rollout {number}: {refusal}")
+            digest = approvals.content(current)
+            after = apply(current, Approve(RolloutApproval(side, user, why, now_ns, digest)), now_ns)
+            rollouts.save(conn, current, after)
+            text = f"approved for {side.value.upper()}: {why} (generation {current.generation}, {digest})"
+            subject = f"rollout {number}"
+            events.add(conn, now_ns, Severity.INFO, "rollout-approved", text, subject=subject, actor=user)
+        self._changed(number)
+        return after
+
     def act(self, number: int, action: Pause | Resume | Abort, *, user: str) -> RolloutState:
         """Pause, resume or abort. Raises NotThereError, ConflictError."""
         now_ns = self._now_ns()
         allowed = {
             Pause: (RolloutStatus.RUNNING,),
             Resume: (RolloutStatus.PAUSED,),
-            Abort: (RolloutStatus.RUNNING, RolloutStatus.PAUSED),
+            Abort: (RolloutStatus.WAITING, RolloutStatus.RUNNING, RolloutStatus.PAUSED),
         }[type(action)]
         with self._store.write() as conn:
             current = rollouts.get(conn, number, lock=True)
@@ -273,6 +307,10 @@ def _event(rollout: RolloutState, action: WaveAction) -> tuple[Severity, str, st
     match action:
         case Assign(site):
             return Severity.INFO, "site-assigned", f"told to run generation {rollout.generation}", site
+        case Hold(site, detail):
+            return Severity.INFO, "site-waits", detail, site
+        case Begin():
+            return Severity.INFO, "rollout-began", "approved by OT and IT", None
         case Fail(site, reason, detail):
             return Severity.ERROR, "site-failed", f"{reason}: {detail}", site
         case StartWave(number):

@@ -1,8 +1,9 @@
 """What a rollout should do next: ``plan(rollout, reports, now) -> list[WaveAction]``. Pure; the loop carries it out.
 
 Rules it keeps, whatever it is given: at most ``max_concurrent`` sites of a wave are in motion; no wave starts before
-the one before it passed; nothing ever goes to an older generation; sites that are offline count neither for nor
-against a wave and move when they are back, also after the rollout is done.
+the one before it passed; nothing ever goes to an older generation; nothing moves before everybody who must has
+approved; a site that says "not now" is waited for, and that time is not counted; sites that are offline count neither
+for nor against a wave and move when they are back, also after the rollout is done.
 """
 
 from __future__ import annotations
@@ -11,16 +12,20 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from orchestrator.rollouts.approvals import REASON, lacking, words
 from orchestrator.rollouts.states import (
-    IN_MOTION,
+    HELD,
     UNSETTLED,
     Abort,
     Assign,
+    Begin,
     Explain,
     Fail,
     FailWave,
     Finish,
     FinishWave,
+    Hold,
+    LetGo,
     Lose,
     Pass,
     Pause,
@@ -49,7 +54,8 @@ class SiteReport:
     ``healthy``: it runs the rollout's generation, every instance is Running (Ok) and every declared stream delivers;
     ``reason`` and ``detail`` say why not. ``why_offline`` is NotEnrolled or LinkLost. ``ahead``: it was told a newer
     generation than the rollout's, so this rollout has no business there any more. ``counters``: what its control
-    workloads have counted by now, which must stand still during a soak.
+    workloads have counted by now, which must stand still during a soak. ``held``: only the site's own "not now" keeps
+    it from the generation; ``detail`` says whose and why.
     """
 
     online: bool
@@ -58,6 +64,7 @@ class SiteReport:
     detail: str = ""
     why_offline: str = "LinkLost"
     ahead: bool = False
+    held: bool = False
     counters: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -72,10 +79,20 @@ def plan(rollout: RolloutState, reports: Mapping[str, SiteReport], now_ns: int) 
     match rollout.status:
         case RolloutStatus.PAUSED | RolloutStatus.ABORTED:
             return []
+        case RolloutStatus.WAITING:
+            return [_for_approval(rollout)] if lacking(rollout) else [Begin()]
+        case RolloutStatus.DONE if lacking(rollout):
+            return []
+        case RolloutStatus.RUNNING if lacking(rollout):  # what was approved is not what would be done
+            return [_for_approval(rollout)]
         case RolloutStatus.DONE:
             return [action for wave in rollout.waves for action in _sites(wave, rollout, reports, now_ns)]
         case RolloutStatus.RUNNING:
             return _running(rollout, reports, now_ns)
+
+
+def _for_approval(rollout: RolloutState) -> WaveAction:
+    return Wait(REASON, words(rollout))
 
 
 def _running(rollout: RolloutState, reports: Mapping[str, SiteReport], now_ns: int) -> list[WaveAction]:
@@ -105,7 +122,7 @@ def _stop(rollout: RolloutState, wave: str, detail: str) -> WaveAction:
 
 def _sites(wave: WaveState, rollout: RolloutState, reports: Mapping[str, SiteReport], now_ns: int) -> list[WaveAction]:
     """What to do with each site of a started wave; free places are given in the order of the wave."""
-    free = wave.max_concurrent - wave.count(*IN_MOTION)
+    free = wave.max_concurrent - wave.places_taken
     actions: list[WaveAction] = []
     for state in wave.sites:
         report = reports.get(state.site, UNKNOWN)
@@ -128,7 +145,11 @@ def _site(state: SiteState, report: SiteReport, rollout: RolloutState, now_ns: i
     late_s = (now_ns - state.moving_ns) / SECOND_NS - rollout.gate.timeout_s
     match state.phase:
         case SitePhase.PENDING:
-            return Assign(site)
+            return Hold(site, report.detail) if report.held else Assign(site)
+        case SitePhase.WAITING if not report.held:
+            return LetGo(site)
+        case SitePhase.WAITING:
+            return Explain(site, HELD, report.detail) if report.detail != state.detail else None
         case SitePhase.OFFLINE:
             if report.online:
                 return Return(site)
@@ -139,6 +160,8 @@ def _site(state: SiteState, report: SiteReport, rollout: RolloutState, now_ns: i
             return Fail(site, NEW_FAULTS, f"not steady {rollout.gate.timeout_s:g} s after it was told: {state.detail}")
         case SitePhase.MOVING if report.healthy:
             return Soak(site, report.counters)
+        case SitePhase.MOVING if report.held:
+            return Hold(site, report.detail)
         case SitePhase.MOVING if late_s >= 0:
             detail = f"not healthy {rollout.gate.timeout_s:g} s after it was told: {report.detail or report.reason}"
             return Fail(site, report.reason, detail)
@@ -174,6 +197,10 @@ def _verdict(rollout: RolloutState, number: int) -> WaveAction:
         names = ", ".join(s.site for s in wave.sites if s.phase is SitePhase.FAILED)
         return FailWave(number, f"{failed} of {online} sites failed ({names}); {needed} must be healthy")
     moving = [s for s in wave.sites if s.phase in UNSETTLED]
+    held = [s for s in moving if s.phase is SitePhase.WAITING]
+    if moving and len(held) == len(moving):
+        names = "; ".join(f"{s.site}: {s.detail}" for s in held[:3])
+        return Wait(HELD, f"{passed} of {online} passed; {len(held)} say not now: {names}")
     if moving:
         first = moving[0]
         detail = f"{passed} of {online} passed; {first.site}: {first.phase} ({first.reason})"

@@ -13,9 +13,12 @@ from typing import TypeVar
 
 from manifests.errors import InternalError
 from manifests.model import Gate
+from manifests.policy import Approver
+from orchestrator.rollouts.approvals import RolloutApproval
 
 
 class RolloutStatus(StrEnum):
+    WAITING = "Waiting"  # for people to approve it; no site was told anything
     RUNNING = "Running"
     PAUSED = "Paused"
     DONE = "Done"
@@ -23,6 +26,8 @@ class RolloutStatus(StrEnum):
 
 
 class RolloutEvent(StrEnum):
+    APPROVE = "approve"
+    BEGIN = "begin"
     PAUSE = "pause"
     RESUME = "resume"
     ABORT = "abort"
@@ -30,6 +35,9 @@ class RolloutEvent(StrEnum):
 
 
 ROLLOUT_TABLE: Mapping[tuple[RolloutStatus, RolloutEvent], RolloutStatus] = {
+    (RolloutStatus.WAITING, RolloutEvent.APPROVE): RolloutStatus.WAITING,
+    (RolloutStatus.WAITING, RolloutEvent.BEGIN): RolloutStatus.RUNNING,
+    (RolloutStatus.WAITING, RolloutEvent.ABORT): RolloutStatus.ABORTED,
     (RolloutStatus.RUNNING, RolloutEvent.PAUSE): RolloutStatus.PAUSED,
     (RolloutStatus.RUNNING, RolloutEvent.ABORT): RolloutStatus.ABORTED,
     (RolloutStatus.RUNNING, RolloutEvent.FINISH): RolloutStatus.DONE,
@@ -62,6 +70,7 @@ WAVE_TABLE: Mapping[tuple[WaveStatus, WaveEvent], WaveStatus] = {
 
 class SitePhase(StrEnum):
     PENDING = "Pending"  # its turn has not come
+    WAITING = "Waiting"  # the site says not now: no time counts until it lets go
     MOVING = "Moving"  # told the new generation, not healthy yet
     SOAKING = "Soaking"  # healthy, and must stay so
     PASSED = "Passed"
@@ -75,6 +84,9 @@ class SiteEvent(StrEnum):
     RELAPSE = "relapse"
     PASS = "pass"
     FAIL = "fail"
+    HOLD = "hold"
+    LET_GO = "let go"
+    GO_ON = "go on"
     LOSE = "lose"
     RETURN = "return"
     RETRY = "retry"
@@ -86,6 +98,11 @@ SITE_TABLE: Mapping[tuple[SitePhase, SiteEvent], SitePhase] = {
     (SitePhase.SOAKING, SiteEvent.RELAPSE): SitePhase.MOVING,
     (SitePhase.SOAKING, SiteEvent.PASS): SitePhase.PASSED,
     (SitePhase.MOVING, SiteEvent.FAIL): SitePhase.FAILED,
+    (SitePhase.PENDING, SiteEvent.HOLD): SitePhase.WAITING,
+    (SitePhase.MOVING, SiteEvent.HOLD): SitePhase.WAITING,
+    (SitePhase.WAITING, SiteEvent.LET_GO): SitePhase.PENDING,
+    (SitePhase.WAITING, SiteEvent.GO_ON): SitePhase.MOVING,
+    (SitePhase.WAITING, SiteEvent.LOSE): SitePhase.OFFLINE,
     (SitePhase.PENDING, SiteEvent.LOSE): SitePhase.OFFLINE,
     (SitePhase.MOVING, SiteEvent.LOSE): SitePhase.OFFLINE,
     (SitePhase.SOAKING, SiteEvent.LOSE): SitePhase.OFFLINE,
@@ -95,8 +112,9 @@ SITE_TABLE: Mapping[tuple[SitePhase, SiteEvent], SitePhase] = {
     (SitePhase.SOAKING, SiteEvent.RETRY): SitePhase.MOVING,
 }
 
+HELD = "Held"
 IN_MOTION = frozenset({SitePhase.MOVING, SitePhase.SOAKING})
-UNSETTLED = frozenset({SitePhase.PENDING, SitePhase.MOVING, SitePhase.SOAKING})
+UNSETTLED = frozenset({SitePhase.PENDING, SitePhase.WAITING, SitePhase.MOVING, SitePhase.SOAKING})
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +147,11 @@ class WaveState:
     def count(self, *phases: SitePhase) -> int:
         return sum(1 for s in self.sites if s.phase in phases)
 
+    @property
+    def places_taken(self) -> int:
+        """Sites in motion, and those that were told and hold it back: they move by themselves when they let go."""
+        return self.count(*IN_MOTION) + sum(1 for s in self.sites if s.phase is SitePhase.WAITING and s.assigned)
+
 
 @dataclass(frozen=True, slots=True)
 class RolloutState:
@@ -146,6 +169,9 @@ class RolloutState:
     started_by: str = ""
     why: str = ""
     changes: str = field(default="[]", repr=False)  # JSON list of ChangeView, carried along
+    needs: tuple[Approver, ...] = ()  # the sides that must approve it
+    approvals: tuple[RolloutApproval, ...] = ()
+    single_person: bool = False  # one person may approve for both sides
 
     def find(self, site: str) -> tuple[int, SiteState]:
         for number, wave in enumerate(self.waves):
@@ -211,6 +237,21 @@ class Return:
 
 
 @dataclass(frozen=True, slots=True)
+class Hold:
+    """The site says not now."""
+
+    site: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class LetGo:
+    """Nothing holds the site any longer: what it was told goes on, with all its time; else its turn comes again."""
+
+    site: str
+
+
+@dataclass(frozen=True, slots=True)
 class Explain:
     """The same phase with a newer reason why it lasts."""
 
@@ -228,6 +269,16 @@ class FinishWave:
 class FailWave:
     wave: int
     detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Approve:
+    approval: RolloutApproval
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """Everybody who must has approved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,8 +315,8 @@ class Wait:
     detail: str
 
 
-SiteAction = Assign | Soak | Relapse | Pass | Fail | Lose | Return | Explain
-WaveAction = SiteAction | StartWave | FinishWave | FailWave | Pause | Resume | Abort | Finish | Wait
+SiteAction = Assign | Hold | LetGo | Soak | Relapse | Pass | Fail | Lose | Return | Explain
+WaveAction = SiteAction | StartWave | FinishWave | FailWave | Approve | Begin | Pause | Resume | Abort | Finish | Wait
 
 
 def apply(rollout: RolloutState, action: WaveAction, now_ns: int) -> RolloutState:
@@ -277,6 +328,11 @@ def apply(rollout: RolloutState, action: WaveAction, now_ns: int) -> RolloutStat
             return _wave(rollout, number, WaveEvent.FINISH, "Ok", "", now_ns)
         case FailWave(number, detail):
             return _wave(rollout, number, WaveEvent.FAIL, "TooManyFailed", detail, now_ns)
+        case Approve(approval):
+            approved = _rollout(rollout, RolloutEvent.APPROVE, rollout.reason, rollout.detail, rollout.since_ns)
+            return replace(approved, approvals=(*rollout.approvals, approval))
+        case Begin():
+            return _rollout(rollout, RolloutEvent.BEGIN, "Ok", "", now_ns)
         case Pause(reason, detail):
             return _rollout(rollout, RolloutEvent.PAUSE, reason, detail, now_ns)
         case Abort(reason, detail):
@@ -287,7 +343,7 @@ def apply(rollout: RolloutState, action: WaveAction, now_ns: int) -> RolloutStat
             return _resume(_rollout(rollout, RolloutEvent.RESUME, "Ok", detail, now_ns), now_ns)
         case Wait(reason, detail):
             return replace(rollout, reason=reason, detail=detail)
-        case Assign() | Soak() | Relapse() | Pass() | Fail() | Lose() | Return() | Explain():
+        case Assign() | Hold() | LetGo() | Soak() | Relapse() | Pass() | Fail() | Lose() | Return() | Explain():
             return _replace_site(rollout, action.site, lambda state: _site(state, action, now_ns))
 
 
@@ -299,6 +355,12 @@ def _site(state: SiteState, action: SiteAction, now_ns: int) -> SiteState:
     match action:
         case Assign():
             return replace(to(SiteEvent.ASSIGN, "Assigned"), assigned=True, moving_ns=now_ns)
+        case Hold(_, detail):
+            return to(SiteEvent.HOLD, HELD, detail)
+        case LetGo() if state.assigned:
+            return replace(to(SiteEvent.GO_ON, "LetGo"), moving_ns=now_ns)
+        case LetGo():
+            return to(SiteEvent.LET_GO, "LetGo")
         case Soak(_, counters):
             return replace(to(SiteEvent.SOAK), counters=counters)
         case Relapse(_, reason, detail):

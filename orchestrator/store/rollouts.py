@@ -10,6 +10,8 @@ import msgspec
 from sqlalchemy import Connection, insert, select, update
 
 from manifests.model import Gate
+from manifests.policy import Approver
+from orchestrator.rollouts.approvals import RolloutApproval
 from orchestrator.rollouts.states import RolloutState, RolloutStatus, SitePhase, SiteState, WaveState, WaveStatus
 from orchestrator.store.tables import rollout, rollout_site, rollout_wave
 
@@ -90,12 +92,15 @@ def get(conn: Connection, number: int, *, lock: bool = False) -> RolloutState | 
         started_by=row.started_by,
         why=row.why,
         changes=row.changes,
+        needs=tuple(Approver(side) for side in json.loads(row.needs)),
+        approvals=msgspec.json.decode(row.approvals, type=tuple[RolloutApproval, ...]),
+        single_person=row.single_person,
     )
 
 
 def unfinished(conn: Connection) -> list[int]:
-    """Running and paused rollouts, oldest first; by rule there is at most one."""
-    states = (RolloutStatus.RUNNING.value, RolloutStatus.PAUSED.value)
+    """Waiting, running and paused rollouts, oldest first; by rule there is at most one."""
+    states = (RolloutStatus.WAITING.value, RolloutStatus.RUNNING.value, RolloutStatus.PAUSED.value)
     return list(conn.scalars(select(rollout.c.id).where(rollout.c.status.in_(states)).order_by(rollout.c.id)))
 
 
@@ -124,6 +129,9 @@ def _head(state: RolloutState) -> dict[str, object]:
         "gate": msgspec.json.encode(state.gate).decode(),
         "on_failure": state.on_failure,
         "changes": state.changes,
+        "needs": json.dumps([side.value for side in state.needs]),
+        "approvals": msgspec.json.encode(state.approvals).decode(),
+        "single_person": state.single_person,
     }
 
 

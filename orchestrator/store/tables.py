@@ -256,6 +256,9 @@ rollout = Table(
     Column("gate", Text, nullable=False),  # manifests.model.Gate as JSON
     Column("on_failure", String(10), nullable=False),
     Column("changes", Text, nullable=False),  # JSON list of ChangeView, as at the start
+    Column("needs", Text, nullable=False, server_default="[]"),  # JSON list of the sides that must approve it
+    Column("approvals", Text, nullable=False, server_default="[]"),  # JSON list of RolloutApproval
+    Column("single_person", Boolean, nullable=False, server_default=false()),
 )
 rollout_wave = Table(
     "rollout_wave",

@@ -23,6 +23,8 @@ EXPECTED = {
     "post /session": OPEN,
     "post /setup": OPEN,
     "post /tokens": OPEN,
+    "get /oidc": OPEN,
+    "get /oidc/callback": OPEN,
     "delete /session": EVERYBODY,
     "get /account": EVERYBODY,
     "put /account/password": EVERYBODY,
@@ -65,6 +67,7 @@ EXPECTED = {
     "post /rollouts": MOVES,
     "get /rollouts/preview": EVERYBODY,
     "get /rollouts/{rollout_id}": EVERYBODY,
+    "post /rollouts/{rollout_id}/approvals": MOVES,  # whose side it is, the route looks at
     "post /rollouts/{rollout_id}/pause": MOVES,
     "post /rollouts/{rollout_id}/resume": MOVES,
     "post /rollouts/{rollout_id}/abort": MOVES,

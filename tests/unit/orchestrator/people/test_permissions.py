@@ -17,8 +17,8 @@ NORTH = Selector(match_labels={"region": "north"})
 HOLDS = {
     Role.VIEWER: "look inquire",
     Role.OPERATOR: "look inquire apply-fleet roll-out",
-    Role.OT_ENGINEER: "look inquire apply-fleet roll-out set-parameters publish",
-    Role.IT_ENGINEER: "look inquire apply-fleet roll-out admit-nodes publish",
+    Role.OT_ENGINEER: "look inquire apply-fleet roll-out set-parameters publish approve-ot",
+    Role.IT_ENGINEER: "look inquire apply-fleet roll-out admit-nodes publish approve-it",
     Role.ADMIN: "look inquire manage-people",
 }
 
