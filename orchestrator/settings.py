@@ -83,6 +83,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--console", type=Path, metavar="DIR", help="the built console (default: the one installed)")
     parser.add_argument("--public-agent-url", metavar="URL", help="how agents reach --agent-listen; goes into tokens")
     parser.add_argument("--admin-password-file", type=Path, metavar="FILE", help="set this password if none is set")
+    single = "one person may approve a rollout for OT and for IT: for small plants"
+    parser.add_argument("--single-person", action="store_true", help=single)
     parser.add_argument("--password-length", type=int, default=SHORTEST, metavar="N", help="shortest password")
     roles = ", ".join(Role)
     parser.add_argument("--second-factor", default="", metavar="ROLE,...", help=f"roles that need one, of: {roles}")
