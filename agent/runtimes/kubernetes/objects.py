@@ -232,7 +232,7 @@ def network_policy(place: Place, instance: Wanted) -> Object:
         }
         for one in release.provides
     ]
-    outgoing = [_way_out(place, conduit) for conduit in release.conduits]
+    outgoing = [_way_out(place, conduit) for conduit in release.conduits if conduit.ports]
     if outgoing:
         outgoing.append(
             {
@@ -262,7 +262,4 @@ def _way_out(place: Place, conduit: Conduit) -> Object:
     to: list[Object] = [{"podSelector": neighbours}]
     if conduit.segment in place.networks:
         to.append({"ipBlock": {"cidr": place.networks[conduit.segment]}})
-    rule: Object = {"to": to}
-    if conduit.ports:
-        rule["ports"] = [{"port": port, "protocol": conduit.protocol.upper()} for port in conduit.ports]
-    return rule
+    return {"to": to, "ports": [{"port": port, "protocol": conduit.protocol.upper()} for port in conduit.ports]}
