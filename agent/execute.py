@@ -169,6 +169,7 @@ class Executor:
             core=core,
             shared=folders.shared if folders and of_control else "",
             kept=folders.kept if folders else "",
+            pair=folders.pair if folders and of_control else "",
         )
         with disk_errors("cannot make the run folder", folder):
             folder.mkdir(parents=True, exist_ok=True)

@@ -10,11 +10,13 @@ import contextlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from manifests.errors import MachineError
+
+MEMORY = Path("/dev/shm")  # where no disk can hold up a scan
 
 
 def write_file(path: Path, data: bytes, *, mode: int = 0o644) -> None:
@@ -83,6 +85,14 @@ def sync_folder(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def remove_others(place: Path, kept: Collection[str]) -> None:
+    """Forget the folders below ``place`` that are not named, as far as this user may."""
+    if place.is_dir():
+        for path in place.iterdir():
+            if path.name not in kept:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 @contextmanager

@@ -416,7 +416,8 @@ class RunContext(Signed, frozen=True):
     A change of live parameters rewrites the file while the instance runs (``revision``). ``writes`` are the signed
     grants of the release. ``kept``: a writable folder on disk that outlives the instance's releases, of class control
     and of releases that say ``keeps``. Of class control only: ``control`` as signed; ``core``, the processor it was
-    given; ``shared``, a folder in memory, writable, empty at each start.
+    given; ``shared``, a folder in memory, writable, empty at each start; ``pair``, one that both instances of a hot
+    standby pair see, when the configuration names one.
     """
 
     enterprise: str
@@ -435,6 +436,7 @@ class RunContext(Signed, frozen=True):
     core: int | None = None
     shared: str = ""
     kept: str = ""
+    pair: str = ""
 
 
 RUN_VARIABLE = "SLUICE_RUN"

@@ -145,10 +145,12 @@ def wanted(facts: SiteFacts, placed: PlacedInstance, platform: str) -> Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Folders:
-    """As an instance sees them: ``shared`` in memory (class control), ``kept`` on disk. Empty: it has none."""
+    """As an instance sees them: ``shared`` in memory (class control), ``kept`` on disk, ``pair`` in memory and seen by
+    both instances of a pair. Empty: it has none."""
 
     shared: str = ""
     kept: str = ""
+    pair: str = ""
 
 
 class Runtime(Protocol):

@@ -27,12 +27,14 @@ from docker.errors import APIError, DockerException, NotFound
 from docker.types import LogConfig, Mount
 from requests.exceptions import RequestException
 
-from agent.folders import disk_errors
+from agent.folders import MEMORY, disk_errors, remove_others
+from agent.pairs import pair_of
 from agent.placement import ControlNode
 from agent.runtimes.base import Folders, Observed, ObservedInstance, Phase, Wanted
 from agent.runtimes.containers import (
     CONTROL_CAPABILITIES,
     KEPT_FOLDER,
+    PAIR_FOLDER,
     RT_FILE,
     RUN_FOLDER,
     SHARED_FOLDER,
@@ -80,6 +82,7 @@ class DockerRuntime:
         self._control = control or ControlNode()
         self._rt_groups = rt_file.exists()
         self._kept = folder / "kept"
+        self._pairs = MEMORY / f"sluice-{site}-{node}-pairs"
         self._site = site
         self._node = node
         self._networks = dict(networks or {})
@@ -243,7 +246,7 @@ class DockerRuntime:
             return _instance(api.inspect_container(name)).runtime_id
 
     def folders(self, instance: Wanted, run_folder: Path) -> Folders:
-        return Folders(shared=SHARED_FOLDER, kept=KEPT_FOLDER)
+        return Folders(shared=SHARED_FOLDER, kept=KEPT_FOLDER, pair=PAIR_FOLDER if pair_of(instance) else "")
 
     def _rt_share_us(self, instance: Wanted) -> int:
         """0: this machine has no real-time groups, or the class needs none."""
@@ -286,6 +289,10 @@ class DockerRuntime:
             tmpfs[SHARED_FOLDER] = f"rw,exec,nosuid,nodev,mode=1777,size={resources.scratch_mb}m"
         if of_control or instance.release.keeps:
             mounts.append(self._kept_mount(instance))
+        pair = pair_of(instance)
+        if pair:
+            # Not a mount, which needs its folder: after a power cut the engine makes this one again, without the agent.
+            extra["binds"] = [f"{self._pairs / pair}:{PAIR_FOLDER}:rw"]
         host = api.create_host_config(
             read_only=True,
             cap_drop=["ALL"],
@@ -331,6 +338,7 @@ class DockerRuntime:
                 LABEL + "generation": str(instance.facts.generation),
                 LABEL + "root": instance.root,
                 LABEL + "core": "" if instance.core is None else str(instance.core),
+                LABEL + "pair": pair,
                 LABEL + "note": NO_RT_SHARE if of_control and self._rt_groups and not rt_share_us else "",
                 CONDUITS_LABEL: msgspec.json.encode(admission).decode(),
                 LABEL + "networks": " ".join(f"{segment}={self._network(segment)}" for segment in instance.segments),
@@ -350,6 +358,7 @@ class DockerRuntime:
     def forget_except(self, roots: Collection[str], segments: Collection[str]) -> None:
         with self._engine() as api:
             containers = api.containers(all=True, filters={"label": self._own_labels()})
+            remove_others(self._pairs, {entry["Labels"].get(LABEL + "pair", "") for entry in containers})
             used = {entry["Labels"].get(LABEL + "root", "") for entry in containers}
             if not containers:
                 self._conduits.remove()

@@ -23,8 +23,9 @@ from string import Formatter
 
 import msgspec
 
-from agent.folders import disk_errors
+from agent.folders import MEMORY, disk_errors, remove_others
 from agent.ledger import write_atomic
+from agent.pairs import pair_of
 from agent.runtimes.base import Folders, Observed, ObservedInstance, Phase, Wanted
 from manifests.errors import MachineError
 from manifests.model import PROCESS_ARCHIVE, RUN_VARIABLE, Artifact, WorkloadClass
@@ -57,6 +58,7 @@ class Record(msgspec.Struct, kw_only=True, omit_defaults=True):
     stopped: bool = False
     core: int | None = None
     shared: str = ""
+    pair: str = ""
 
 
 class ProcessRuntime:
@@ -67,6 +69,7 @@ class ProcessRuntime:
 
     def __init__(self, folder: Path) -> None:
         self._kept = folder / "kept"
+        self._pairs = MEMORY / ("sluice-pairs-" + hashlib.sha256(os.fsencode(folder.absolute())).hexdigest()[:16])
         self._records = folder / "processes"
         self._artifacts = folder / "artifacts"
         self._logs = folder / "logs"
@@ -102,7 +105,12 @@ class ProcessRuntime:
         name = "sluice-" + hashlib.sha256(os.fsencode(run_folder)).hexdigest()[:16]
         scratch = run_folder.parent.parent / "scratch"
         shared = MEMORY / name if MEMORY.is_dir() else scratch / f"{instance.name}.shared"
-        return Folders(shared=str(shared), kept=str((self._kept / instance.name).absolute()))
+        pair = pair_of(instance)
+        return Folders(
+            shared=str(shared),
+            kept=str((self._kept / instance.name).absolute()),
+            pair=str(self._pairs / pair) if pair else "",
+        )
 
     def start(self, instance: Wanted, run_folder: Path) -> str:
         if instance.artifact is None:
@@ -131,6 +139,8 @@ class ProcessRuntime:
             shutil.rmtree(shared, ignore_errors=True)
             with disk_errors("cannot make its folders", Path(shared)):
                 Path(shared).mkdir(mode=0o700, parents=True)
+                if folders.pair:  # never emptied: the other instance may drive from it
+                    Path(folders.pair).mkdir(mode=0o700, parents=True, exist_ok=True)
         if shared or instance.release.keeps:
             kept = Path(self.folders(instance, run_folder).kept)
             with disk_errors("cannot make its folder", kept):
@@ -150,6 +160,7 @@ class ProcessRuntime:
             started_ns=time.time_ns(),
             core=instance.core,
             shared=shared,
+            pair=pair_of(instance),
             restarts=before.restarts + 1 if before is not None and unchanged and not before.stopped else 0,
         )
         self._write(record)
@@ -223,6 +234,7 @@ class ProcessRuntime:
     def forget_except(self, roots: Collection[str], segments: Collection[str]) -> None:
         records = [self._read(path.stem) for path in self._records.glob("*.json")]
         used = {record.root for record in records if record is not None}
+        remove_others(self._pairs, {record.pair for record in records if record is not None})
         kept = {self._unpacked(root).name for root in {*roots, *used}}
         for path in self._artifacts.iterdir():
             # A hidden folder may be one that is being unpacked at this moment.
