@@ -102,14 +102,15 @@ class Place:
 
     def due(self, outputs: Outputs, now_ns: int) -> Due:
         """What the device is owed now."""
-        age_ns = self.image.output_age_ns()
+        values = self.image.read()
+        age_ns = self.image.output_age_ns(values)
         paired = False
         if outputs.overdue(age_ns):
             try:
                 paired = host_status.read(self.folder).pair is not None
             except NotRunning:
                 paired = False
-        return outputs.due(self.image.read(), age_ns, now_ns, paired)
+        return outputs.due(values, age_ns, now_ns, paired)
 
     def look(self) -> bool:
         """Whether the host made a new image since; raises Refused when its program has other channels."""

@@ -74,6 +74,7 @@ def _library(path: Path) -> ctypes.CDLL:
         ("image_published", ctypes.c_uint64, [image, u32, u32]),
         ("image_stamp", ctypes.c_int64, [image, u32, u32]),
         ("image_may_drive", ctypes.c_int, [image]),
+        ("image_epoch", u32, [image]),
         ("image_effective", u32, [image, u32, u32]),
         ("image_now", ctypes.c_int64, []),
         ("image_format", ctypes.c_uint64, [image, ctypes.c_uint64, u32, ctypes.POINTER(u32)]),
@@ -200,10 +201,15 @@ class DriverImage:
             out[name] = Value(values.decode(kind, raw), Quality(quality), stamp, epoch)
         return out
 
-    def output_age_ns(self) -> int | None:
-        """Time since the host last published; None when it never did, or when another machine's host drives. Old means:
-        the host is dead, go safe. None means: leave the device alone."""
+    def output_age_ns(self, values: Mapping[str, Value] | None = None) -> int | None:
+        """Time since the host last published; None when it never did, when another machine's host drives, or when
+        `values`, just read, are of an epoch that is over. Old means: the host is dead, go safe. None means: leave the
+        device alone."""
         if not self.may_drive():
+            return None
+        # After the permission: a host that leads again may be allowed to drive before it has published anything.
+        epoch = int(self._native.image_epoch(self._address))
+        if values and any(v.epoch != epoch for v in values.values()):
             return None
         stamp = self._native.image_stamp(self._address, self._driver, 1)
         return int(self._native.image_now()) - int(stamp) if stamp else None

@@ -56,7 +56,7 @@ class Seen:
             begin = time.monotonic()
             found = self.image.read()
             n, twice = found["n"], found["twice"]
-            if n.quality is Quality.GOOD and self.image.may_drive():
+            if n.quality is Quality.GOOD and self.image.output_age_ns(found) is not None:
                 if int(str(twice.value)) != 2 * int(str(n.value)) or n.epoch != twice.epoch:
                     self.wrong.append(f"torn: {found}")
                 row = (n.epoch, int(str(n.value)))

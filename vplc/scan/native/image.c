@@ -121,6 +121,8 @@ uint32_t image_effective(struct image *image, uint32_t driver, uint32_t channel)
 
 int image_may_drive(struct image *image) { return image_now() < atomic_load(&image->drive_until_ns); }
 
+uint32_t image_epoch(struct image *image) { return atomic_load(&image->epoch); }
+
 uint64_t image_format(struct image *image, uint64_t size, uint32_t drivers, const uint32_t *counts) {
   uint64_t at = sizeof(struct image) + (uint64_t)drivers * sizeof(struct driver_image);
   for (int write = 0; write < 2; write++) {

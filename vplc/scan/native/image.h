@@ -64,6 +64,8 @@ int64_t image_stamp(struct image *image, uint32_t driver, uint32_t direction);
 uint32_t image_effective(struct image *image, uint32_t driver, uint32_t channel);
 /* Whether the drivers of this image may write to their devices now. */
 int image_may_drive(struct image *image);
+/* Of the host that leads now: what another one wrote before it is nobody's any more. */
+uint32_t image_epoch(struct image *image);
 /* Makes an empty image in zeroed memory of `size` bytes; counts holds inputs and outputs per driver. Returns the
  * bytes needed (nothing is written when they exceed `size`). */
 uint64_t image_format(struct image *image, uint64_t size, uint32_t drivers, const uint32_t *counts);
