@@ -19,6 +19,7 @@ from orchestrator.live import LiveHub
 from orchestrator.metrics import Metrics
 from orchestrator.people.access import Access
 from orchestrator.people.accounts import Accounts
+from orchestrator.people.oidc import Provider
 from orchestrator.people.passwords import Passwords
 from orchestrator.publish import Publisher
 from orchestrator.rollouts.loop import Rollouts
@@ -92,7 +93,7 @@ class Centre:
         self.publisher.prepare()
         passwords = Passwords(settings.password_length)
         self.access = Access(self.store, settings.data, now_ns, passwords, settings.second_factor)
-        self.provider_name: str | None = None
+        self.provider = Provider(settings.oidc, now_ns) if settings.oidc else None
         self.accounts = Accounts(self.store, self.access, passwords, now_ns)
         self.live = LiveHub(self.store, self._live_reader)
         self.rollouts = Rollouts(
@@ -129,6 +130,8 @@ class Centre:
     def close(self) -> None:
         """After both listeners are closed."""
         self.ingestor.close()
+        if self.provider is not None:
+            self.provider.close()
         self.store.close()
 
     def _taken(self, site: str, taken: Taken) -> None:

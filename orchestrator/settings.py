@@ -14,6 +14,8 @@ from sqlalchemy.exc import ArgumentError
 
 from manifests.errors import DocumentError, Problem
 from manifests.validate import nearest
+from orchestrator.people.oidc import OidcConfig
+from orchestrator.people.oidc import load as load_oidc
 from orchestrator.people.passwords import LONGEST, SHORTEST
 from orchestrator.people.permissions import Role
 
@@ -64,6 +66,7 @@ class Settings:
     round_s: float = 1.0
     password_length: int = SHORTEST
     second_factor: frozenset[Role] = frozenset()
+    oidc: OidcConfig | None = None
     keep_days: int = 30
     single_person: bool = False
 
@@ -88,6 +91,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--password-length", type=int, default=SHORTEST, metavar="N", help="shortest password")
     roles = ", ".join(Role)
     parser.add_argument("--second-factor", default="", metavar="ROLE,...", help=f"roles that need one, of: {roles}")
+    parser.add_argument("--oidc", type=Path, metavar="FILE", help="people log in at an identity provider too")
     parser.add_argument("--report-seconds", type=float, default=30.0, metavar="S", help="how often agents report")
     parser.add_argument("--keep-days", type=int, default=30, metavar="N", help="keep history and events; 0 = for ever")
 
@@ -150,6 +154,12 @@ def check(options: argparse.Namespace) -> Settings:
             second_factor.add(Role(word))
         except ValueError:
             wrong("--second-factor", f"no role {word!r}", nearest(word, Role) or f"roles: {', '.join(Role)}")
+    provider: OidcConfig | None = None
+    if options.oidc is not None:
+        try:
+            provider = load_oidc(options.oidc)
+        except DocumentError as error:
+            problems.extend(error.problems)
     password = _password(options.admin_password_file, options.password_length, wrong)
     if problems or agent is None or operator is None:
         raise DocumentError(problems)
@@ -169,6 +179,7 @@ def check(options: argparse.Namespace) -> Settings:
         single_person=options.single_person,
         password_length=options.password_length,
         second_factor=frozenset(second_factor),
+        oidc=provider,
     )
 
 

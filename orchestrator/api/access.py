@@ -35,9 +35,8 @@ def read_session(request: Request, centre: CentreDep) -> SessionView:
     session_id = request.cookies.get(SESSION_COOKIE)
     found = centre.access.session(session_id) if session_id else None
     if found is None:
-        return SessionView(
-            authenticated=False, setup_required=centre.access.setup_required, provider=centre.provider_name
-        )
+        provider = centre.provider.config.name if centre.provider else None
+        return SessionView(authenticated=False, setup_required=centre.access.setup_required, provider=provider)
     return _view(found.principal, found.csrf)
 
 

@@ -25,12 +25,14 @@ from orchestrator.api import (
     fleet,
     inquiries,
     live,
+    oidc,
     parameters,
     people,
     problems,
     releases,
     rollouts,
     schemas,
+    secrets,
     sites,
 )
 from orchestrator.api.callers import CentreDep, check_routes, open_to_all
@@ -55,9 +57,10 @@ def build_operator_app(centre: Centre | None = None) -> FastAPI:
     app.state.centre = centre
     problems.install(app)
     guarded = APIRouter(responses=problems.responses(401, 403))
-    for part in (about, sites, parameters, inquiries, fleet, releases, rollouts, audit, live, account, people):
+    for part in (about, sites, parameters, secrets, inquiries, fleet, releases, rollouts, audit, live, account, people):
         guarded.include_router(part.router)
     app.include_router(access.router, prefix=API)
+    app.include_router(oidc.router, prefix=API)
     app.include_router(guarded, prefix=API)
     app.include_router(_machinery())
     if centre is not None and centre.settings.console is not None:

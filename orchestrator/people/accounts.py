@@ -17,6 +17,7 @@ from manifests.messages import Severity
 from orchestrator.people import totp
 from orchestrator.people.access import Access, BadCredentialsError, digest
 from orchestrator.people.guessing import SECOND_NS
+from orchestrator.people.oidc import Identity
 from orchestrator.people.passwords import Passwords
 from orchestrator.people.permissions import Bindings, Permission, Principal
 from orchestrator.store import Store, accounts, events
@@ -127,6 +128,32 @@ class Accounts:
             text = f"password and second factor were reset, {ended} sessions and tokens ended"
             self._tell(conn, "password-reset", user, text, by, why)
         return password
+
+    # ------------------------------------------------------------ what an identity provider does
+
+    def from_provider(self, identity: Identity, provider: str) -> str:
+        """The account of somebody the provider knows, made at the first time, with the roles its claims give now.
+
+        A name that somebody has here is not given to them: the provider must not take over a local account. Raises
+        AccountRefusedError.
+        """
+        now_ns = self._now_ns()
+        with self._store.write() as conn:
+            found = accounts.by_identity(conn, identity.key)
+            if found is None:
+                taken = not re.fullmatch(USER_NAME, identity.user) or not accounts.add(
+                    conn, identity.user, "", identity.bindings, now_ns, identity=identity.key
+                )
+                if taken:
+                    raise AccountRefusedError(f"the name {identity.user[:100]!r} is taken here, or cannot be used")
+                text = f"with {shown(identity.bindings)}, first seen at {provider}"
+                self._tell(conn, "account-added", identity.user, text, identity.user, "")
+                return identity.user
+            if found.bindings != identity.bindings:
+                accounts.set_bindings(conn, found.user, identity.bindings)
+                text = f"{shown(found.bindings)} -> {shown(identity.bindings)}"
+                self._tell(conn, "roles-changed", found.user, text, found.user, f"{provider} says so")
+            return found.user
 
     # ------------------------------------------------------------ what everybody does with the own account
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -102,7 +103,7 @@ def test_an_admins_reset_takes_the_lost_telephone_away(people: People) -> None:
 @pytest.fixture
 def strict(tmp_path: Any, key_folder: Any) -> Iterator[People]:
     """OT engineers must have a second factor."""
-    settings = lab.replace(lab.settings_for(tmp_path, key_folder), second_factor=frozenset({Role.OT_ENGINEER}))
+    settings = replace(lab.settings_for(tmp_path, key_folder), second_factor=frozenset({Role.OT_ENGINEER}))
     running = lab.start(settings, key_folder)
     admin = running.operator()
     people = People(running, admin)

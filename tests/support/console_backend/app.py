@@ -12,6 +12,7 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, StreamingResponse
 
+from orchestrator.api import people_shapes as people
 from orchestrator.api import schemas as s
 from orchestrator.api.guards import CONTENT_SECURITY_POLICY
 from tests.support.console_backend.answers import problem, sse
@@ -54,8 +55,8 @@ def build_app(plants: Plants, dist: Path = DIST) -> FastAPI:
             response.headers["X-Content-Type-Options"] = "nosniff"
         return response
 
-    def session_view(inside: bool) -> s.SessionView:
-        return s.SessionView(
+    def session_view(inside: bool) -> people.SessionView:
+        return people.SessionView(
             authenticated=inside,
             setup_required=not plants.scene.password_set,
             user="admin" if inside else None,
@@ -63,11 +64,11 @@ def build_app(plants: Plants, dist: Path = DIST) -> FastAPI:
         )
 
     @app.get(f"{api}/session")
-    def session(request: Request) -> s.SessionView:
+    def session(request: Request) -> people.SessionView:
         return session_view(request.cookies.get("session") == SESSION)
 
-    @app.post(f"{api}/session", response_model=s.SessionView)
-    def log_in(body: s.LoginRequest, response: Response) -> Any:
+    @app.post(f"{api}/session", response_model=people.SessionView)
+    def log_in(body: people.LoginRequest, response: Response) -> Any:
         if body.password != PASSWORD:
             return problem(
                 401, "Wrong password", "The password is not right.", "Try again; after 5 tries there is a pause."
@@ -75,8 +76,8 @@ def build_app(plants: Plants, dist: Path = DIST) -> FastAPI:
         response.set_cookie("session", SESSION, httponly=True, samesite="strict")
         return session_view(True)
 
-    @app.post(f"{api}/setup", response_model=s.SessionView)
-    def set_up(body: s.SetupRequest, response: Response) -> Any:
+    @app.post(f"{api}/setup", response_model=people.SessionView)
+    def set_up(body: people.SetupRequest, response: Response) -> Any:
         if body.setup_code != SETUP_CODE:
             return problem(
                 403, "Wrong set-up code", "The set-up code is not right.", "It is in the orchestrator's log."
