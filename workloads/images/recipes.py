@@ -87,6 +87,11 @@ def _control(name: str, document: str, runtime: str) -> Recipe:
     )
 
 
+JUDGE = (
+    "vplc/__init__.py", "vplc/simulate/__init__.py", "vplc/simulate/report.py", "vplc/scan/__init__.py",
+    "vplc/scan/values.py",
+)  # fmt: skip
+
 RECIPES: tuple[Recipe, ...] = (
     Recipe("agent", "agent", ("manifests", "agent"), extras=("agent",), goal_mb=120),
     _workload("modbus"),
@@ -97,8 +102,9 @@ RECIPES: tuple[Recipe, ...] = (
     # numpy and its linear algebra are 48 MB; Parquet's library stays out (extra vibration-files).
     _workload("vibration", unused=("asyncua/server/standard_address_space/standard_address_space_*",), goal_mb=160),
     Recipe("broker", "workloads/broker", ("workloads/broker/mosquitto.conf",), rootfs=BROKER, goal_mb=30),
-    # The command line comes along: keys and site tokens are made where the orchestrator runs.
-    Recipe("orchestrator", "orchestrator", ("manifests", "orchestrator"), extras=("orchestrator", "cli")),
+    # The command line comes along: keys and site tokens are made where the orchestrator runs. Before it signs class
+    # control it judges the commissioning report, which is the one thing it knows of the virtual PLC.
+    Recipe("orchestrator", "orchestrator", ("manifests", "orchestrator", *JUDGE), extras=("orchestrator", "cli")),
     # The wearing motor speaks the vibration workload's own formats.
     Recipe(
         "simulators",
