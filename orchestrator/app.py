@@ -6,17 +6,29 @@ import asyncio
 import contextlib
 import ipaddress
 import signal
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import structlog
 import uvicorn
 from anyio import to_thread
+from starlette.types import ASGIApp
 
+from manifests.errors import MachineError
 from orchestrator.api.agents import AgentLine
 from orchestrator.api.operator import guarded_operator_app
 from orchestrator.centre import Centre
-from orchestrator.listeners import GuardedProtocol, MutualTlsProtocol, QuietServer, agent_tls, operator_tls
+from orchestrator.listeners import (
+    GuardedProtocol,
+    MutualTlsProtocol,
+    QuietServer,
+    agent_tls,
+    forwarded_tls,
+    operator_tls,
+    proxy_socket,
+)
 from orchestrator.retention import forget_old
 from orchestrator.settings import Settings
 
@@ -39,8 +51,12 @@ async def serve(settings: Settings, started: Callable[[Ports], None], stop: asyn
     loop = asyncio.get_running_loop()
     centre = await to_thread.run_sync(Centre, settings)
     centre.wakeups.bind(loop)
-    servers = [_agent_server(centre), _operator_server(centre)]
+    line = AgentLine(centre).app()
+    servers = [_agent_server(centre, line), _operator_server(centre)]
     jobs = [asyncio.create_task(server.serve()) for server in servers]
+    if settings.agent_proxy_socket is not None:
+        servers.append(_proxied_agent_server(centre, line))
+        jobs.append(asyncio.create_task(servers[-1].serve([_bound(settings.agent_proxy_socket)])))
     try:
         while not all(server.started for server in servers):
             if any(job.done() for job in jobs):
@@ -92,11 +108,11 @@ async def run(settings: Settings) -> None:
     await serve(settings, lambda _ports: None, stop)
 
 
-def _agent_server(centre: Centre) -> QuietServer:
+def _agent_server(centre: Centre, line: ASGIApp) -> QuietServer:
     address = centre.settings.agent_listen
     return QuietServer(
         uvicorn.Config(
-            AgentLine(centre).app(),
+            line,
             host=address.host,
             port=address.port,
             http=MutualTlsProtocol,
@@ -111,6 +127,32 @@ def _agent_server(centre: Centre) -> QuietServer:
             ssl_context_factory=agent_tls(centre.settings.keys),
         )
     )
+
+
+def _proxied_agent_server(centre: Centre, line: ASGIApp) -> QuietServer:
+    """The same application behind a proxy, which has its own limits; it keeps its connections open."""
+    return QuietServer(
+        uvicorn.Config(
+            line,
+            http=forwarded_tls(centre.settings.keys),  # type: ignore[arg-type]  # a factory of protocols will do
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=GRACE_S,
+        )
+    )
+
+
+def _bound(path: Path) -> socket.socket:
+    try:
+        return proxy_socket(path)
+    except OSError as error:
+        remedy = "give --agent-proxy-socket a path in a folder of its own"
+        raise MachineError(f"cannot listen: {error.strerror}", where=str(path), remedy=remedy) from error
 
 
 def _operator_server(centre: Centre) -> QuietServer:

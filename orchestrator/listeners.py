@@ -1,23 +1,35 @@
 """The two listeners: TLS 1.3 for agents with their certificate visible to the application, and one for people.
 
 uvicorn hides the client certificate, has no limit on how long a request's head may take, and installs signal handlers
-per server: the three classes here add what is missing and nothing else.
+per server: the classes here add what is missing and nothing else. A third listener, a Unix socket, is for a proxy that
+ends the agents' TLS; there alone a header says who calls.
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
+import binascii
 import contextlib
+import os
+import socket
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 import uvicorn
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.serialization import Encoding
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEAD_TIMEOUT_S = 10.0
 TLS_KEY = "tls"  # scope["extensions"]["tls"]
+PROXY_HEADER = b"x-client-cert"
+SOCKET_MODE = 0o117  # taken away: only the owner and the proxy's group may connect
 
 
 class GuardedProtocol(HttpToolsProtocol):
@@ -72,6 +84,64 @@ class MutualTlsProtocol(GuardedProtocol):
         if self._tls is not None:
             extensions: dict[str, Any] = self.scope.setdefault("extensions", {})
             extensions[TLS_KEY] = self._tls
+
+
+class ForwardedTlsProtocol(GuardedProtocol):
+    """Takes the client certificate from the proxy's header, on the proxy's socket only.
+
+    The proxy has checked that the caller holds the key. That our authority issued the certificate is checked again
+    here, so that a proxy that forgot to ask for one opens nothing.
+    """
+
+    def __init__(self, *arguments: Any, authorities: Sequence[x509.Certificate], **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._authorities = authorities
+
+    def on_headers_complete(self) -> None:
+        said = [value for name, value in self.headers if name == PROXY_HEADER]
+        der = forwarded_certificate(said[0], self._authorities) if len(said) == 1 else None
+        extensions: dict[str, Any] = self.scope.setdefault("extensions", {})
+        extensions[TLS_KEY] = {"client_cert_der": der}
+        super().on_headers_complete()
+
+
+def forwarded_certificate(value: bytes, authorities: Sequence[x509.Certificate]) -> bytes | None:
+    """DER of a certificate as haproxy (base64 of DER) or nginx (percent-escaped PEM) forwards it; None when it is not
+    one that an authority of ours issued."""
+    try:
+        if value.startswith(b"-----BEGIN"):
+            certificate = x509.load_pem_x509_certificate(unquote_to_bytes(value))
+        else:
+            certificate = x509.load_der_x509_certificate(base64.b64decode(value, validate=True))
+    except (ValueError, binascii.Error):
+        return None
+    for authority in authorities:
+        with contextlib.suppress(ValueError, TypeError, InvalidSignature):
+            certificate.verify_directly_issued_by(authority)
+            return certificate.public_bytes(Encoding.DER)
+    return None
+
+
+def forwarded_tls(keys: Path) -> Callable[..., ForwardedTlsProtocol]:
+    authorities = x509.load_pem_x509_certificates((keys / "site-ca-chain.pem").read_bytes())
+    return partial(ForwardedTlsProtocol, authorities=authorities)
+
+
+def proxy_socket(path: Path) -> socket.socket:
+    """Bound, and closed to others from the first moment. Raises OSError; replaces an old socket file, nothing else."""
+    if path.is_socket():
+        path.unlink()
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        before = os.umask(SOCKET_MODE)
+        try:
+            made.bind(str(path))
+        finally:
+            os.umask(before)
+    except OSError:
+        made.close()
+        raise
+    return made
 
 
 class QuietServer(uvicorn.Server):

@@ -69,6 +69,7 @@ class Settings:
     oidc: OidcConfig | None = None
     keep_days: int = 30
     single_person: bool = False
+    agent_proxy_socket: Path | None = None
 
     @property
     def offline_after_ns(self) -> int:
@@ -80,6 +81,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--keys", type=Path, required=True, metavar="DIR", help="the online folder of the keys")
     parser.add_argument("--database", metavar="URL", help="postgresql://... (default: SQLite in the data folder)")
     parser.add_argument("--agent-listen", default="0.0.0.0:8443", metavar="HOST:PORT", help="for agents, TLS 1.3")
+    parser.add_argument(
+        "--agent-proxy-socket",
+        type=Path,
+        metavar="PATH",
+        help="also serve agents here, for a proxy that ends their TLS: only here is X-Client-Cert believed",
+    )
     parser.add_argument("--operator-listen", default="127.0.0.1:8080", metavar="HOST:PORT", help="for people")
     parser.add_argument("--operator-cert", type=Path, metavar="FILE", help="serve people by TLS with this chain")
     parser.add_argument("--operator-key", type=Path, metavar="FILE", help="its private key")
@@ -119,6 +126,11 @@ def check(options: argparse.Namespace) -> Settings:
             wrong("--database", "only sqlite:///FILE and postgresql://USER@HOST/NAME are known")
     except ArgumentError:
         wrong("--database", "not a database URL", "postgresql://user:password@host/name")
+    proxy_socket: Path | None = options.agent_proxy_socket
+    if proxy_socket is not None and not proxy_socket.absolute().parent.is_dir():
+        wrong("--agent-proxy-socket", f"{proxy_socket.parent} is not a folder", "make it, for the proxy's group only")
+    if proxy_socket is not None and len(str(proxy_socket.absolute())) > 100:
+        wrong("--agent-proxy-socket", "longer than the 100 characters a Unix socket's path may have")
     agent = _address(options.agent_listen)
     operator = _address(options.operator_listen)
     for option, address in (("--agent-listen", agent), ("--operator-listen", operator)):
@@ -180,6 +192,7 @@ def check(options: argparse.Namespace) -> Settings:
         password_length=options.password_length,
         second_factor=frozenset(second_factor),
         oidc=provider,
+        agent_proxy_socket=proxy_socket,
     )
 
 

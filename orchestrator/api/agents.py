@@ -3,13 +3,15 @@
 
 Default deny: only ``enrol`` works without a client certificate. Every other request must show one whose serial is on
 the allow-list and whose time has not run out - asked anew per request, because TLS asks only at the handshake - and it
-sees the site that is named in the certificate, nothing else. Headers never say who calls.
+sees the site that is named in the certificate, nothing else. Headers never say who calls, but for the
+proxy's own socket (``orchestrator.listeners``). Who calls too often is told to wait: 429 with ``Retry-After``.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -30,6 +32,7 @@ from manifests import messages, pki
 from manifests.errors import DocumentError, MachineError, TrustError
 from manifests.messages import Message, Severity
 from orchestrator.api.guards import Counted
+from orchestrator.api.limits import Limiter
 from orchestrator.api.problems import ApiError, problem
 from orchestrator.centre import Centre
 from orchestrator.listeners import TLS_KEY
@@ -78,6 +81,10 @@ def packed(message: Message) -> Response:
 class AgentLine:
     def __init__(self, centre: Centre) -> None:
         self._centre = centre
+        # Per node: what asks and what carries data. An honest agent stays far below; a backlog is many frames per call.
+        self._asks = Limiter(rate_per_s=50.0, burst=200.0)
+        self._carries = Limiter(rate_per_s=200.0, burst=400.0)
+        self._enrols = Limiter(rate_per_s=20.0, burst=100.0)  # per address: nobody has a name yet
         self._blobs: dict[str, tuple[int, dict[str, int]]] = {}  # site -> (generation, digests it may fetch)
 
     def app(self) -> ASGIApp:
@@ -92,17 +99,26 @@ class AgentLine:
             (f"{api}/blobs/sha256/{{digest}}", "GET", self.blob),
         )
         routes = [Route(f"{api}/enrol", self._answer(self.enrol), methods=["POST"])]
-        routes += [Route(path, self._answer(self._guarded(do)), methods=[method]) for path, method, do in guarded]
-        routes.append(Route("/{rest:path}", self._answer(self._guarded(_nothing_here))))
+        carrying = {f"{api}/ingest", f"{api}/answers", f"{api}/blobs/sha256/{{digest}}"}
+        routes += [
+            Route(
+                path,
+                self._answer(self._guarded(do, self._carries if path in carrying else self._asks)),
+                methods=[method],
+            )
+            for path, method, do in guarded
+        ]
+        routes.append(Route("/{rest:path}", self._answer(self._guarded(_nothing_here, self._asks))))
         return Counted(
             Starlette(routes=routes), self._centre.metrics, "agents", untimed={f"{api}/sync", f"{api}/inquiries"}
         )
 
     # ------------------------------------------------------------ who calls
 
-    def _guarded(self, do: Handler) -> Callable[[Request], Awaitable[Response]]:
+    def _guarded(self, do: Handler, limiter: Limiter) -> Callable[[Request], Awaitable[Response]]:
         async def guarded(request: Request) -> Response:
             peer = await to_thread.run_sync(self._authenticate, request)
+            _limit(limiter, f"{peer.site}/{peer.node}")
             self._centre.presence.heard(peer.site, peer.node, self._centre.now_ns())
             return await do(request, peer)
 
@@ -151,6 +167,8 @@ class AgentLine:
     # ------------------------------------------------------------ certificates
 
     async def enrol(self, request: Request) -> Response:
+        if request.client is not None:  # behind a proxy the proxy counts
+            _limit(self._enrols, _caller(request))
         wanted = messages.decode(await read_body(request, messages.MAX_ENROL_BYTES), messages.EnrolRequest)
         return packed(await to_thread.run_sync(self._enrol, wanted, _caller(request)))
 
@@ -326,6 +344,12 @@ class AgentLine:
         taken = await asyncio.wrap_future(await to_thread.run_sync(put))
         self._centre.metrics.bytes.labels(peer.site).inc(len(body))
         return packed(messages.IngestReply(marks=tuple(taken.marks)))
+
+
+def _limit(limiter: Limiter, who: str) -> None:
+    wait_s = limiter.wait_s(who)
+    if wait_s:
+        raise ApiError(429, "too many requests", headers={"Retry-After": str(math.ceil(wait_s)), "Connection": "close"})
 
 
 async def _nothing_here(_request: Request, _peer: Peer) -> Response:
