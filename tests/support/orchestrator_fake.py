@@ -19,12 +19,15 @@ import secrets
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from agent.identity import Identity, save_identity
 from manifests import catalog, ceremony, keys, pki, signing
@@ -50,7 +53,7 @@ from manifests.messages import (
     encode,
 )
 from manifests.model import DesiredInstance, PlacedInstance, SiteFacts, WorkloadRelease
-from manifests.policy import Approval, Approver
+from manifests.policy import Approval, Approver, Unhold
 
 Fault = Callable[["Handler"], bool]
 """Called instead of the real answer; True when it has dealt with the request."""
@@ -136,23 +139,35 @@ class OrchestratorFake:
     ) -> WorkloadRelease:
         """Sign releases into the catalog, offline side and online side; returns the last. ``approved``: the sides that
         approve what the policy wants approved."""
-        with self.lock:
-            place = self.folder / f"catalog-{secrets.token_hex(4)}"
-            place.mkdir()
-            for name, data in self.catalog.items():
-                (place / name).write_bytes(data)
-            editor = catalog.CatalogEditor.open(place, self.offline)
+        with self._edited(now) as editor:
             said = Approval(name="Anna", meaning="approved for use", at="2026-06-01T00:00:00Z")
             for release in releases:
                 path = editor.add(release)
                 for side in set(editor.lacking(path)) & set(approved):
                     editor.approve(side, path, said)
                 self.add_blob(signing.release_bytes(release))
+        return releases[-1]
+
+    def unhold(self, hold: str, generation: int, *sides: Approver, site: str = "hamburg", **said: str) -> None:
+        """The word of these sides that a generation may pass a hold."""
+        with self._edited(None) as editor:
+            for side in sides:
+                word = Unhold(site=site, hold=hold, generation=generation, why="recall", name=f"{side.value} person")
+                editor.unhold(side, msgspec.structs.replace(word, **said))
+
+    @contextmanager
+    def _edited(self, now: datetime | None) -> Iterator[catalog.CatalogEditor]:
+        with self.lock:
+            place = self.folder / f"catalog-{secrets.token_hex(4)}"
+            place.mkdir()
+            for name, data in self.catalog.items():
+                (place / name).write_bytes(data)
+            editor = catalog.CatalogEditor.open(place, self.offline)
+            yield editor
             files = editor.sign(now or self.now)
             signing.verify_catalog_update(self.catalog["1.root.json"], self.catalog, files, now or self.now)
             self.catalog.update(files)
             self.stamp_catalog(now=now)
-        return releases[-1]
 
     def stamp_catalog(self, *, now: datetime | None = None, lifetime: timedelta = signing.ONLINE_LIFETIME) -> None:
         newest = max((n for n in self.catalog if n.endswith(".snapshot.json")), key=lambda n: int(n.split(".")[0]))

@@ -159,6 +159,25 @@ def test_ot_consents_to_a_stop_with_its_reason(desk: Desk) -> None:
     assert desk.editor.consents("leipzig") == ()
 
 
+def test_a_hold_is_broken_by_the_kits_of_both_sides_each_with_its_own_reason(desk: Desk) -> None:
+    with pytest.raises(DocumentError) as caught:
+        desk.sign("--unhold", "hamburg/../x")
+    assert len(caught.value.problems) == 4
+    words = ("--unhold", "hamburg/local-1a2b", "--generation", "7")
+    ot, it = desk.kit("approve-ot"), desk.kit("approve-it")
+    with pytest.raises(DocumentError):
+        desk.sign(*words, "--as", "ot", "--why", "recall", answer="yes", keys=ot)
+    with pytest.raises(TrustError):
+        desk.sign(*words, "--as", "ot", "--why", "recall", "--yes", keys=it)
+    said = desk.sign(*words, "--as", "ot", "--why", "recall", "--name", "Olga", answer="hamburg/local-1a2b", keys=ot)
+    assert "Still needed before any site takes it: IT" in said
+    assert desk.editor.broken_holds("hamburg") == ()
+    said = desk.sign(*words, "--as", "it", "--why", "same here", "--name", "Ivan", "--yes", "--json", keys=it)
+    assert json.loads(said)["lacking"] == []
+    (broken,) = desk.editor.broken_holds("hamburg")
+    assert str(broken) == "OT Olga: recall; IT Ivan: same here"
+
+
 def test_an_unknown_version_names_those_that_are_here(desk: Desk) -> None:
     with pytest.raises(DocumentError) as caught:
         desk.sign("tank", "2.0.0", "--as", "ot")
