@@ -360,11 +360,12 @@ def _collect(path: Path, root: Path, files: dict[str, Path], problems: list[Prob
             files[relative.as_posix()] = found
 
 
-def unpack_process(archive: Path, folder: Path) -> None:
+def unpack_process(archive: Path, folder: Path, digest: str | None = None) -> None:
     """Unpack into ``folder``, which must not exist yet and appears complete or not at all.
 
-    Only plain files and folders with plain relative names; bounded in files and bytes. Raises TrustError
-    (``bad-archive``) for anything else, MachineError when the disk refuses.
+    Only plain files and folders with plain relative names; bounded in files and bytes. With ``digest`` the bytes that
+    are unpacked are hashed on the way: who swaps the file after it was checked gains nothing. Raises TrustError
+    (``bad-archive``, ``blob-changed``) for anything else, MachineError when the disk refuses.
     """
     where = archive.name
     if folder.exists():
@@ -375,11 +376,19 @@ def unpack_process(archive: Path, folder: Path) -> None:
     except OSError as error:
         raise MachineError(f"cannot unpack: {error.strerror}", where=str(folder)) from error
     try:
-        with gzip.open(archive, "rb") as zipped, tarfile.open(fileobj=_Bounded(zipped, where), mode="r|") as tar:
+        with (
+            archive.open("rb") as file,
+            gzip.GzipFile(fileobj=(hashed := _Hashed(file)), mode="rb") as zipped,  # type: ignore[call-overload]  # reading is all it needs
+            tarfile.open(fileobj=_Bounded(zipped, where), mode="r|") as tar,
+        ):
             for count, member in enumerate(tar):
                 if count >= MAX_UNPACKED_FILES:
                     raise _bad_archive(where, f"more than {MAX_UNPACKED_FILES} files")
                 _unpack_member(tar, member, work, where)
+            while hashed.read(_CHUNK):
+                pass
+        if digest is not None and f"sha256:{hashed.hash.hexdigest()}" != digest:
+            raise TrustError("the archive is not the signed one", kind="blob-changed", where=where)
         work.chmod(0o755)
         work.rename(folder)
     except (tarfile.TarError, zlib.error, EOFError, gzip.BadGzipFile, ValueError) as error:

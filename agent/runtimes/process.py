@@ -95,7 +95,7 @@ class ProcessRuntime:
         if artifact.media_type != PROCESS_ARCHIVE:
             raise MachineError("the process runtime takes process archives only", where=artifact.media_type)
         if not folder.is_dir():
-            unpack_process(blob_path(artifact.root.digest), folder)
+            unpack_process(blob_path(artifact.root.digest), folder, artifact.root.digest)
 
     def connect(self, segment: str) -> None:
         """Every segment is the machine's own network."""

@@ -18,8 +18,9 @@ import pytest
 
 from agent.blobs import BlobStore
 from agent.client import OrchestratorClient
+from agent.runtimes.process import ProcessRuntime
 from manifests import oci, signing
-from manifests.errors import DocumentError
+from manifests.errors import DocumentError, TrustError
 from manifests.load import check_documents
 from manifests.model import Blob
 from tests.support import tiny_worker
@@ -224,6 +225,21 @@ def test_32_a_blob_swapped_between_check_and_use_is_refused(node: Node, folder: 
     evil = oci.pack_process([package], ["python", "-m", "producer"], folder / "evil-blobs", base=folder / "evil")
     path.chmod(0o644)
     path.write_bytes((folder / "evil-blobs" / evil.root.digest[7:]).read_bytes())
+    runtime = ProcessRuntime(folder / "runtime")
+    with pytest.raises(TrustError) as caught:
+        runtime.pull(node.artifact, store.path)
+    assert not runtime.observe([node.artifact]).prepared
+    out = io.BytesIO()
+    image = tiny_worker.container_artifact(folder, "linux/amd64")
+    layer = folder / "swapped"
+    layer.mkdir()
+    for one in (image.root, *image.blobs):
+        shutil.copy(tiny_worker.blob_path(folder, one.digest), layer / one.digest[7:])
+    (layer / image.blobs[-1].digest[7:]).write_bytes(b"x" * image.blobs[-1].size)
+    with pytest.raises(TrustError) as changed:
+        oci.hybrid_tar(image, lambda digest: layer / digest[7:], out)
     assert not store.verify(blob.digest)
     assert not store.has(blob.digest)
-    say("the store hashes again on demand and removes the swapped blob; the engine hashes every layer once more")
+    say(
+        f"archive swapped after the check: {caught.value.kind}; image layer: {changed.value.kind}; nothing was unpacked"
+    )
