@@ -1,7 +1,8 @@
 """``python -m tests.simulators.bearing_motor``: a motor whose bearing wears, as an acquisition program records it.
 
 Writes one record after another into a folder, each complete at once (written aside, then renamed), with the speed
-beside it. Called by the demo and by hand. The fault grows exponentially from inaudible to plain over ``--minutes``.
+beside it. Called by hand; ``bearing_source`` offers the same motor as a device. The fault grows exponentially from
+inaudible to plain over ``--minutes``; the shaft gets play at the very end.
 """
 
 from __future__ import annotations
@@ -19,11 +20,16 @@ from tests.simulators.bearing_signal import Fault, Machine, Part, record
 from workloads.vibration.bearing import LIBRARY
 
 FIRST, LAST = 0.02, 1.0  # level of the fault at the begin and at the end, see Fault
+# A worn race gives the shaft play, and only that is what severity zones see: velocity leaves zone B of a medium
+# machine when 95 % of the wear is over.
+PLAY_FROM, PLAY = 0.85, 0.04
 
 
 def at(share: float, part: Part, machine: Machine) -> Machine:
     """The motor when ``share`` (0 to 1) of its wear is over."""
-    return replace(machine, faults=(Fault(part=part, level=FIRST * (LAST / FIRST) ** min(1.0, share)),))
+    share = min(1.0, share)
+    play = PLAY * max(0.0, share - PLAY_FROM) / (1 - PLAY_FROM)
+    return replace(machine, looseness=play, faults=(Fault(part=part, level=FIRST * (LAST / FIRST) ** share),))
 
 
 def put(folder: Path, name: str, samples: np.ndarray, rpm: float, start_ns: int) -> None:

@@ -1,6 +1,7 @@
 """``python -m tests.simulators.bearing_pictures FOLDER``: the pictures of the vibration workload's README, drawn anew.
 
-Each is the evidence of a diagnosis of one simulated record; nothing in them is drawn by hand.
+Each is the evidence of a diagnosis of one simulated record, ``wearing`` a motor's whole life; nothing in them is drawn
+by hand.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tests.simulators.bearing_signal import Fault, Machine, record
+from tests.simulators.bearing_wear import wear_svg
 from workloads.vibration.bearing import by_name, orders_of
 from workloads.vibration.diagnose import diagnose
 from workloads.vibration.picture import evidence_svg
@@ -26,6 +28,7 @@ PICTURES = {
 
 def draw(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / "wearing.svg").write_text(wear_svg(), encoding="utf-8")
     for name, machine in PICTURES.items():
         wave = Record(samples=record(machine, 1), rate_hz=machine.rate_hz, rpm=machine.rpm)
         orders = orders_of(machine.geometry)

@@ -7,7 +7,8 @@ A record a second or so, its fault growing from inaudible to plain over ``--minu
               register 0 freezes the block. It overwrites the block at once, unless frozen.
     mqtt      publishes to a broker: binary, JSON or Sparkplug B (with births)
 
-Called by the tests and the demo. Records come from ``bearing_signal``; nothing is recorded data.
+``--seed`` makes another motor of the same kind. Called by the tests and the demo. Records come from ``bearing_signal``;
+nothing is recorded data.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import itertools
 import struct
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -62,7 +63,7 @@ def records(options: argparse.Namespace, now: Callable[[], float] = time.monoton
     for number in itertools.count(1):
         share = 1.0 if options.minutes == 0 else (now() - start) / (60 * options.minutes)
         worn = at(share, cast("Part", options.part), machine) if options.part != "N" else machine
-        yield Sample(number, record(replace(worn), number).astype(np.float32), machine.rpm, time.time_ns())
+        yield Sample(number, record(worn, options.seed + number).astype(np.float32), machine.rpm, time.time_ns())
 
 
 # ---------------------------------------------------------------- OPC UA
@@ -302,6 +303,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--rate", type=process.positive, default=12_800.0, help="Hz (default: %(default)s)")
     parser.add_argument("--seconds", type=process.positive, default=2.0, help="length of a record")
     parser.add_argument("--period", type=process.positive, default=2.0, help="seconds between records")
+    parser.add_argument("--seed", type=int, default=0, help="0 or more")
     parser.add_argument("--max-values", type=int, default=0, help="OPC UA: larger responses are refused; 0: no limit")
     process.add_log_option(parser)
     return parser
