@@ -2,44 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
+from tests.e2e.console.looking import CONSOLE, findings, settled
 from tests.support.console_backend import PASSWORD, SETUP_CODE
 from tests.support.screenshots import log_in
 from tests.support.screenshots import visit as open_page
 
 pytestmark = pytest.mark.browser
 
-CONSOLE = Path(__file__).resolve().parents[3] / "orchestrator" / "console"
-AXE = CONSOLE / "node_modules" / "axe-core" / "axe.min.js"
 TAG = "/sites/hamburg/tag?topic=acme/hamburg/utilities/cooling/tank-1/level"
+PROGRAM = "/sites/hamburg/instances/tank/program"
+MACHINE = "/sites/hamburg/instances/motors/machine"
 PAGES = ["/", "/?view=grid", "/sites/hamburg", TAG, "/rollouts", "/rollouts/7", "/events", "/releases", "/nowhere"]
-
-
-def settled(page: Page) -> None:
-    page.locator("main h1").first.wait_for()
-    expect(page.get_by_text("Live", exact=True)).to_be_visible()
-    expect(page.get_by_text(re.compile("^Asking for"))).to_have_count(0)
-
-
-def findings(page: Page) -> list[str]:
-    """What axe-core finds serious or worse, with the first place of each. Evaluated by the driver: no script enters
-    the page, whose policy would refuse it."""
-    page.evaluate(AXE.read_text())
-    found: dict[str, Any] = page.evaluate(
-        "axe.run({runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']})"
-    )
-    return [
-        f"{v['id']} ({v['impact']}): {json.dumps(v['nodes'][0]['target'])} {v['nodes'][0]['failureSummary']}"
-        for v in found["violations"]
-        if v["impact"] in {"serious", "critical", "moderate"}
-    ]
+PAGES += [PROGRAM, MACHINE]
 
 
 # ---------------------------------------------------------------- getting in
@@ -328,7 +309,7 @@ def test_a_node_that_has_not_enrolled_gets_a_token_that_is_shown_once(visit: Any
 
 def test_a_tag_opens_its_history_and_a_drag_zooms_into_the_address(visit: Any) -> None:
     page = visit("/sites/hamburg").page
-    page.get_by_role("link", name="level", exact=True).click()
+    page.locator("a[href*='cooling%2Ftank-1%2Flevel']").click()
     expect(page).to_have_url(re.compile("/tag\\?topic="))
     over = page.locator(".u-over")
     over.wait_for()

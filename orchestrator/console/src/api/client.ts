@@ -13,6 +13,8 @@ export class ApiProblem extends Error {
     readonly detail: string,
     readonly remedy: string,
     readonly errors: Problem["errors"] = [],
+    /** A stable word where the status alone does not say what to do. */
+    readonly kind = "about:blank",
   ) {
     super(detail || title);
   }
@@ -37,7 +39,7 @@ async function problemOf(response: Response): Promise<ApiProblem> {
     // Not a problem document (a proxy's page, say): the status line is all there is.
   }
   const title = body.title ?? `${response.status} ${response.statusText}`.trim();
-  return new ApiProblem(response.status, title, body.detail ?? "", body.remedy ?? "", body.errors ?? []);
+  return new ApiProblem(response.status, title, body.detail ?? "", body.remedy ?? "", body.errors ?? [], body.type);
 }
 
 /** Deadline for an answer: a page that waits longer says so instead of spinning. */

@@ -57,7 +57,8 @@ export interface SpectrumAnswer {
   count: number;
   values: string;
   orders: Record<string, Orders>;
-  diagnoses: Record<string, { measured_shaft_hz: number; shaft_hz: number }>;
+  /** `parts` by the letters of the fault: the order at which its lines were found. */
+  diagnoses: Record<string, { measured_shaft_hz: number; shaft_hz: number; fault: string; parts: Record<string, { order: number }> }>;
 }
 
 export interface WaveformAnswer {

@@ -51,7 +51,7 @@ export function axes(on: Plane, xs: [number, number], ys: [number, number], x: (
   ctx.beginPath();
   ctx.textAlign = "right";
   ctx.textBaseline = "middle";
-  for (const value of ticks(ys[0], ys[1], (on.bottom - on.top) / (rem * 2.2))) {
+  for (const value of ticks(ys[0], ys[1], (on.bottom - on.top) / (rem * 1.9))) {
     const at = Math.round(y(value)) + 0.5;
     ctx.moveTo(on.left, at);
     ctx.lineTo(on.right, at);

@@ -26,8 +26,8 @@ class CurrentSession {
     }
   }
 
-  async logIn(password: string): Promise<void> {
-    await this.#take(await post<Session>("/session", { user: "admin", password }));
+  async logIn(user: string, password: string, code: string): Promise<void> {
+    await this.#take(await post<Session>("/session", { user, password, code }));
   }
 
   async setUp(setupCode: string, password: string): Promise<void> {

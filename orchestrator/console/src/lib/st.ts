@@ -77,6 +77,8 @@ export interface Pou {
   /** Lines, from 0, both included. */
   from: number;
   to: number;
+  /** Where its statements begin. */
+  body: number;
   /** Type by name of what it declares, in capitals. */
   declares: Map<string, string>;
 }
@@ -110,7 +112,7 @@ export function outlineOf(lines: readonly (readonly Word[])[]): Outline {
           if (text[0] && colon > 0 && text[colon + 1]) programs.set(text[0].toUpperCase(), (text[colon + 1] as string).toUpperCase());
         } else if (!configuration && (upper === "PROGRAM" || upper === "FUNCTION_BLOCK" || upper === "FUNCTION")) {
           const name = told.slice(i + 1).find((one) => one.kind === "name")?.text ?? "";
-          pou = { kind: upper, name, from: line, to: lines.length - 1, declares: new Map() };
+          pou = { kind: upper, name, from: line, to: lines.length - 1, body: line, declares: new Map() };
           pous.push(pou);
         } else if (pou && upper === `END_${pou.kind}`) {
           pou.to = line;
@@ -119,7 +121,10 @@ export function outlineOf(lines: readonly (readonly Word[])[]): Outline {
           inVar = true;
           names = [];
           state = "names";
-        } else if (upper === "END_VAR") inVar = false;
+        } else if (upper === "END_VAR") {
+          inVar = false;
+          if (pou) pou.body = line + 1;
+        }
         else if (inVar && upper === "AT") continue;
         else if (inVar && state === "type" && upper === "ARRAY") state = "rest";
         continue;
