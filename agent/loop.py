@@ -216,6 +216,7 @@ class Loop:
             observed = replace(observed, told=told)
         except (MachineError, UnreachableError) as error:
             self._engine_is(str(error), Severity.WARNING if error.retryable else Severity.ERROR)
+            self._say_waiting(())
             return False
         self._engine_is("")
         now_ns = self._monotonic_ns()
@@ -339,12 +340,13 @@ class Loop:
             _log.error("no bus for an instance", extra={"instance": name, "error": str(error)})
 
     def _engine_is(self, fault: str, severity: Severity = Severity.ERROR) -> None:
-        if fault != self.memory.engine_fault:
-            self.memory.engine_fault = fault
-            if fault:
-                self._event(severity, "runtime-unreachable", "agent", fault)
-            else:
-                self._event(Severity.INFO, "runtime-back", "agent", self._parts.runtime.description)
+        before, self.memory.engine_fault = self.memory.engine_fault, fault
+        if fault == before:
+            return
+        if not fault:
+            self._event(Severity.INFO, "runtime-back", "agent", self._parts.runtime.description)
+        elif not before or severity is not Severity.WARNING:  # weather changes its words all the time
+            self._event(severity, "runtime-unreachable", "agent", fault)
 
     def _say_waiting(self, actions: Sequence[Action]) -> None:
         memory = self.memory

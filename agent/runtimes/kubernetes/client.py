@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import ssl
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -237,7 +238,7 @@ def _reached(where: str) -> Iterator[None]:
         yield
     except (urllib3.exceptions.HTTPError, OSError) as error:
         said = str(error).rpartition(": ")[2][:_KEPT_TEXT] or type(error).__name__
-        if isinstance(error, urllib3.exceptions.SSLError):
+        if any(isinstance(one, ssl.SSLCertVerificationError) for one in (error, error.__cause__, *error.args)):
             raise MachineError(
                 f"the API server's certificate is not trusted: {said}",
                 where=where,
