@@ -329,6 +329,7 @@ async def _serve(config: AgentConfig, identity: Identity) -> None:
     from agent.ledger import Ledger
     from agent.loop import Loop
     from agent.parts import Parts, Timing
+    from agent.secrets import SecretKeeper
     from agent.status import StatusServer
     from agent.uplink import Uplink
     from agent.verify import TrustStore
@@ -370,6 +371,7 @@ async def _serve(config: AgentConfig, identity: Identity) -> None:
         hosts=config.hosts,
         in_thread=in_thread,
         one_network=isinstance(config.runtime, KubernetesConfig) and config.runtime.host_network,
+        secrets=(keeper := SecretKeeper(state, identity.site, identity.node)),
     )
     loop = Loop(
         Parts(
@@ -384,6 +386,7 @@ async def _serve(config: AgentConfig, identity: Identity) -> None:
             events=EventLog(state),
             ledger=Ledger(state, _enrolment(identity)),
             in_thread=in_thread,
+            sealing_key=keeper.public,
             inquiries=inquiries,
             holding=Holding(HoldBook(state, config.changes)),
         ),

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from agent.client import OrchestratorClient, enrol_call
 from agent.identity import Identity, is_enrolled, load_identity, replace_certificate, save_identity
+from agent.secrets import opening_key
 from manifests import keys, pki
 from manifests.errors import MachineError, TrustError
 from manifests.messages import EnrolRequest, RenewRequest
@@ -64,6 +65,7 @@ def enrol(url: str, token: str, state_folder: Path, node: str = "", *, force: bo
         verify_root(data)
     if reply.site != ticket.site or reply.node != node:
         raise TrustError(f"enrolled as {reply.site}/{reply.node}, which was not asked for", kind="bad-reply", where=url)
+    opening_key(state_folder)
     return save_identity(
         state_folder,
         url=url,

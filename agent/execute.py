@@ -15,7 +15,9 @@ import msgspec
 from agent.actions import Action, Configure, Connect, Pull, Remove, Replace, Start, Stop, Wait
 from agent.folders import disk_errors
 from agent.ledger import write_atomic
-from agent.runtimes.base import Runtime, Wanted, told_digest
+from agent.runtimes.base import Folders, Runtime, Wanted, told_digest
+from agent.secrets import SecretKeeper
+from manifests.errors import MachineError
 from manifests.model import CONTEXT_NAME, Artifact, Blob, RunContext, WorkloadClass
 
 
@@ -69,6 +71,7 @@ class Executor:
         hosts: Mapping[str, str],
         in_thread: InThread,
         one_network: bool = False,
+        secrets: SecretKeeper | None = None,
     ) -> None:
         self._runtime = runtime
         self._blobs = blobs
@@ -78,8 +81,10 @@ class Executor:
         self._hosts = hosts
         self._one_network = one_network or runtime.platform == "process"
         self._in_thread = in_thread
+        self._secrets = secrets
         self.neighbours: Collection[str] = ()
-        self._digests: dict[str, tuple[object, str]] = {}  # instance -> what its file looked like, and its digest
+        # instance -> what its file looked like, its digest, and the names of its secrets
+        self._digests: dict[str, tuple[object, str, tuple[str, ...]]] = {}
 
     def run_folder(self, instance: str) -> Path:
         return self._run_root / instance
@@ -108,6 +113,8 @@ class Executor:
                 await self._in_thread(self._runtime.stop, name)
             case Remove(name=name):
                 await self._in_thread(self._runtime.remove, name)
+                if self._secrets is not None:
+                    await self._in_thread(self._secrets.forget, name)
                 await self._bus.close(name)
                 await self._in_thread(shutil.rmtree, self.run_folder(name), True)
             case Wait():
@@ -141,14 +148,26 @@ class Executor:
         known = self._digests.get(instance)
         if known is None or known[0] != look:
             found = self.read_context(instance)
-            digest = told_digest(found.enterprise, found.time_zone, found.config) if found else ""
-            known = self._digests[instance] = (look, digest)
-        return known[1]
+            digest = (
+                told_digest(found.enterprise, found.time_zone, found.config, found.secret_versions) if found else ""
+            )
+            known = self._digests[instance] = (look, digest, tuple(found.secret_versions) if found else ())
+        versions = known[2]
+        return known[1] if self._secrets is None or self._secrets.holds(instance, versions) else ""
+
+    def _lay_out_secrets(self, instance: Wanted, folders: Folders | None) -> None:
+        """Raises TrustError for one that does not open here, MachineError where there is no place for them."""
+        if self._secrets is not None:
+            self._secrets.lay_out(instance.name, instance.secrets)
+        if instance.secrets and (self._secrets is None or folders is None or not folders.secrets):
+            raise MachineError("this runtime cannot hand out secrets", where=instance.name)
 
     def _write_context(self, instance: Wanted, folder: Path, core: int | None) -> None:
         facts, release = instance.facts, instance.release
         of_control = release.workload_class is WorkloadClass.CONTROL
-        folders = self._runtime.folders(instance, folder) if of_control or release.keeps else None
+        needs_folders = of_control or release.keeps or bool(instance.secrets)
+        folders = self._runtime.folders(instance, folder) if needs_folders else None
+        self._lay_out_secrets(instance, folders)
         hosts = dict(self._hosts)
         if self._one_network:
             hosts = dict.fromkeys(self.neighbours, "127.0.0.1") | hosts
@@ -168,8 +187,10 @@ class Executor:
             control=release.control,
             core=core,
             shared=folders.shared if folders and of_control else "",
-            kept=folders.kept if folders else "",
             pair=folders.pair if folders and of_control else "",
+            kept=folders.kept if folders and (of_control or release.keeps) else "",
+            secrets=folders.secrets if folders and instance.secrets else "",
+            secret_versions={one.name: one.version for one in instance.secrets},
         )
         with disk_errors("cannot make the run folder", folder):
             folder.mkdir(parents=True, exist_ok=True)

@@ -546,6 +546,7 @@ class Loop:
             waiting=memory.waiting,
             events=parts.events.unseen(),
             certificate_not_after_ns=parts.centre.certificate_not_after_ns(),
+            sealing_key=parts.sealing_key,
             holds=parts.holding.now,
         )
 

@@ -74,6 +74,7 @@ class Parts:
     events: EventLog
     ledger: Ledger
     in_thread: InThread
+    sealing_key: str = ""  # what secrets for this node are sealed with
     inquiries: Inquiries | None = None  # None: nobody may ask
     holding: Holding = field(default_factory=Holding)
 

@@ -256,6 +256,7 @@ class StatusReport(Message, frozen=True):
     waiting: tuple[str, ...] = ()  # why nothing happens, in words (reasons of Wait actions)
     events: tuple[Event, ...] = ()
     certificate_not_after_ns: int = 0
+    sealing_key: str = ""  # of ``manifests.secrets``: what secrets for this node are sealed with
     holds: tuple[Hold, ...] = ()
 
 

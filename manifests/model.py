@@ -366,12 +366,27 @@ def release_path(workload_class: WorkloadClass, name: str, version: str) -> str:
     return f"{workload_class.value}/{name}/{version}/release.json"
 
 
+MAX_SEALED_CHARACTERS: Final = 32 << 10
+MAX_SECRETS: Final = 32  # of one instance
+
+
+class SealedSecret(Signed, frozen=True):
+    """One secret as it travels (``manifests.secrets``): ``recipient`` is the fingerprint of the node's key, ``sealed``
+    base64 of the HPKE encapsulated key and ciphertext. ``version`` grows with every new value."""
+
+    name: Name
+    version: Annotated[int, Meta(ge=1)]
+    recipient: str
+    sealed: Annotated[str, Meta(max_length=MAX_SEALED_CHARACTERS)]
+
+
 class DesiredInstance(Signed, frozen=True):
     """One instance a site must run: carried in the director target's ``custom`` of the release it runs."""
 
     name: Name
     node: Name
     config: Mapping[str, Any] = {}
+    secrets: Annotated[tuple[SealedSecret, ...], Meta(max_length=MAX_SECRETS)] = ()
 
 
 class SiteFacts(Signed, frozen=True):
@@ -417,7 +432,8 @@ class RunContext(Signed, frozen=True):
     grants of the release. ``kept``: a writable folder on disk that outlives the instance's releases, of class control
     and of releases that say ``keeps``. Of class control only: ``control`` as signed; ``core``, the processor it was
     given; ``shared``, a folder in memory, writable, empty at each start; ``pair``, one that both instances of a hot
-    standby pair see, when the configuration names one.
+    standby pair see, when the configuration names one. ``secrets``: a folder in memory with one file
+    per secret, replaced when its version in ``secret_versions`` changes.
     """
 
     enterprise: str
@@ -437,6 +453,8 @@ class RunContext(Signed, frozen=True):
     shared: str = ""
     kept: str = ""
     pair: str = ""
+    secrets: str = ""
+    secret_versions: Mapping[str, int] = {}
 
 
 RUN_VARIABLE = "SLUICE_RUN"

@@ -26,9 +26,9 @@ from cryptography.hazmat.primitives.serialization import (
 from msgspec import Meta
 
 from manifests.errors import TrustError
-from manifests.model import Name, Signed
+from manifests.model import MAX_SEALED_CHARACTERS, Name, SealedSecret, Signed
 
-MAX_SECRET_BYTES: Final = 16 << 10
+MAX_SECRET_BYTES: Final = MAX_SEALED_CHARACTERS // 2
 _SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 _PUBLIC_BYTES = 32
 
@@ -45,16 +45,6 @@ class SecretPlace(Signed, frozen=True):
     def info(self) -> bytes:
         """What the ciphertext is bound to. No name may hold '|', so no two places share one text."""
         return f"sluice/secret/v1|{self.site}|{self.node}|{self.instance}|{self.name}|{self.version}".encode()
-
-
-class SealedSecret(Signed, frozen=True):
-    """One secret as it travels: ``recipient`` is the fingerprint of the node's key, ``sealed`` base64 of the HPKE
-    encapsulated key and ciphertext."""
-
-    name: Name
-    version: Annotated[int, Meta(ge=1)]
-    recipient: str
-    sealed: Annotated[str, Meta(max_length=2 * MAX_SECRET_BYTES)]
 
 
 def new_key() -> bytes:

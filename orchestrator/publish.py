@@ -30,7 +30,7 @@ from manifests.signing import (
 )
 from orchestrator.blobs import BlobFiles
 from orchestrator.parameters import lay_over
-from orchestrator.store import Store, audit, events, fleets, parameters, releases, sites
+from orchestrator.store import Store, audit, events, fleets, parameters, releases, secrets, sites
 from orchestrator.store.sites import DirectorState
 
 SECOND_NS = 1_000_000_000
@@ -125,6 +125,7 @@ class Publisher:
         return DesiredState(facts=facts, instances=())
 
     def _sign(self, conn: Connection, site: str, state: DesiredState) -> None:
+        state = secrets.lay_in(conn, state)
         before = sites.director_state(conn, site, lock=True)
         version = before.version + 1 if before else 1
         now_ns = self._now_ns()

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from manifests.configuration import without_live
-from manifests.model import Artifact, PlacedInstance, SiteFacts, WorkloadRelease
+from manifests.model import Artifact, PlacedInstance, SealedSecret, SiteFacts, WorkloadRelease
 
 
 class Phase(enum.Enum):
@@ -108,19 +108,25 @@ class Wanted:
     segments: tuple[str, ...]
     told_digest: str = ""
     core: int | None = None
+    secrets: tuple[SealedSecret, ...] = ()
 
     @property
     def root(self) -> str:
         return self.artifact.root.digest if self.artifact else ""
 
 
-def config_digest(facts: SiteFacts, config: Mapping[str, object]) -> str:
+def config_digest(facts: SiteFacts, config: Mapping[str, object], secrets: Mapping[str, int] | None = None) -> str:
     """Digest of all that an instance is told about itself, except the generation: a new one must not restart it."""
-    return told_digest(facts.enterprise, facts.time_zone, config)
+    return told_digest(facts.enterprise, facts.time_zone, config, secrets)
 
 
-def told_digest(enterprise: str, time_zone: str, config: Mapping[str, object]) -> str:
-    told = {"enterprise": enterprise, "timeZone": time_zone, "config": config}
+def told_digest(
+    enterprise: str, time_zone: str, config: Mapping[str, object], secrets: Mapping[str, int] | None = None
+) -> str:
+    """``secrets``: the version of each. Without any the digest is what it was before there were secrets."""
+    told: dict[str, object] = {"enterprise": enterprise, "timeZone": time_zone, "config": config}
+    if secrets:
+        told["secrets"] = dict(secrets)
     canonical = json.dumps(told, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return "sha256:" + hashlib.sha256(canonical.encode()).hexdigest()
 
@@ -129,28 +135,33 @@ def wanted(facts: SiteFacts, placed: PlacedInstance, platform: str) -> Wanted:
     """What ``platform`` must run for one placed instance."""
     release = placed.release
     artifact = next((found for found in release.artifacts if found.platform == platform), None)
+    secrets = placed.instance.secrets
+    # Only the first secret and the last need a new start: a folder appears, or goes.
+    some = {"": 1} if secrets else None
     segments = sorted({c.segment for c in release.conduits} | {s.segment for s in release.provides})
     return Wanted(
         name=placed.instance.name,
         release=release,
         release_digest=placed.release_digest,
-        config_digest=config_digest(facts, without_live(placed.instance.config, release.config_schema)),
-        told_digest=config_digest(facts, placed.instance.config),
+        config_digest=config_digest(facts, without_live(placed.instance.config, release.config_schema), some),
+        told_digest=config_digest(facts, placed.instance.config, {one.name: one.version for one in secrets}),
         facts=facts,
         config=placed.instance.config,
         artifact=artifact,
         segments=tuple(segments),
+        secrets=secrets,
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Folders:
-    """As an instance sees them: ``shared`` in memory (class control), ``kept`` on disk, ``pair`` in memory and seen by
-    both instances of a pair. Empty: it has none."""
+    """As an instance sees them: ``shared`` in memory (class control), ``kept`` on disk, ``secrets`` in memory and
+    read-only, ``pair`` in memory and seen by both instances of a pair. Empty: it has none."""
 
     shared: str = ""
     kept: str = ""
     pair: str = ""
+    secrets: str = ""
 
 
 class Runtime(Protocol):

@@ -44,12 +44,14 @@ from agent.runtimes.containers import (
 from agent.runtimes.docker_conduits import LABEL as CONDUITS_LABEL
 from agent.runtimes.docker_conduits import NOT_ENFORCED, Admission, DockerConduits, admission_of, create_network
 from agent.runtimes.images import ImageMemory
+from agent.secrets import secrets_folder
 from manifests.errors import MachineError, SluiceError
 from manifests.model import OCI_MANIFEST, RUN_VARIABLE, Artifact, WorkloadClass
 from manifests.oci import hybrid_tar, image_ids
 
 USER = f"{USER_ID}:{USER_ID}"
 LABEL = "sluice."
+SECRETS_FOLDER = "/run/secrets"
 CONTROL_USER = "0:0"  # its entry point gives the capabilities on and drops the rest
 # Real-time groups: all containers together must fit their parent's 950 ms; a small share turns one long scan into an
 # outage.
@@ -81,6 +83,7 @@ class DockerRuntime:
         self._conduits = DockerConduits(folder, site=site, node=node, hosts=hosts or {}, absent=NotFound)
         self._control = control or ControlNode()
         self._rt_groups = rt_file.exists()
+        self._state = folder
         self._kept = folder / "kept"
         self._pairs = MEMORY / f"sluice-{site}-{node}-pairs"
         self._site = site
@@ -246,7 +249,8 @@ class DockerRuntime:
             return _instance(api.inspect_container(name)).runtime_id
 
     def folders(self, instance: Wanted, run_folder: Path) -> Folders:
-        return Folders(shared=SHARED_FOLDER, kept=KEPT_FOLDER, pair=PAIR_FOLDER if pair_of(instance) else "")
+        pair = PAIR_FOLDER if pair_of(instance) else ""
+        return Folders(shared=SHARED_FOLDER, kept=KEPT_FOLDER, secrets=SECRETS_FOLDER, pair=pair)
 
     def _rt_share_us(self, instance: Wanted) -> int:
         """0: this machine has no real-time groups, or the class needs none."""
@@ -289,10 +293,11 @@ class DockerRuntime:
             tmpfs[SHARED_FOLDER] = f"rw,exec,nosuid,nodev,mode=1777,size={resources.scratch_mb}m"
         if of_control or instance.release.keeps:
             mounts.append(self._kept_mount(instance))
+        # Not mounts, which need their folders: after a power cut the engine makes these again, without the agent.
+        binds = [f"{secrets_folder(self._state, instance.name)}:{SECRETS_FOLDER}:ro"] if instance.secrets else []
         pair = pair_of(instance)
         if pair:
-            # Not a mount, which needs its folder: after a power cut the engine makes this one again, without the agent.
-            extra["binds"] = [f"{self._pairs / pair}:{PAIR_FOLDER}:rw"]
+            binds.append(f"{self._pairs / pair}:{PAIR_FOLDER}:rw")
         host = api.create_host_config(
             read_only=True,
             cap_drop=["ALL"],
@@ -306,6 +311,7 @@ class DockerRuntime:
             memswap_limit=memory,
             nano_cpus=int(min(resources.cpus, self._cpus or resources.cpus) * 1e9),
             tmpfs=tmpfs,
+            binds=binds or None,
             mounts=mounts,
             network_mode=networks[0] if networks else "none",
             restart_policy={"Name": "unless-stopped"},

@@ -27,6 +27,7 @@ from agent.folders import MEMORY, disk_errors, remove_others
 from agent.ledger import write_atomic
 from agent.pairs import pair_of
 from agent.runtimes.base import Folders, Observed, ObservedInstance, Phase, Wanted
+from agent.secrets import secrets_folder
 from manifests.errors import MachineError
 from manifests.model import PROCESS_ARCHIVE, RUN_VARIABLE, Artifact, WorkloadClass
 from manifests.oci import unpack_process
@@ -34,7 +35,6 @@ from manifests.oci import unpack_process
 LOG_LIMIT_BYTES = 2 << 20
 LOG_KEPT_BYTES = 512 << 10
 SOCKET_PATH_LIMIT = 107  # bytes in sockaddr_un, without the final NUL
-MEMORY = Path("/dev/shm")  # where no disk can hold up a scan
 _POLL_S = 0.05
 
 
@@ -68,6 +68,7 @@ class ProcessRuntime:
     description = "process, conduits NOT enforced"
 
     def __init__(self, folder: Path) -> None:
+        self._state = folder
         self._kept = folder / "kept"
         self._pairs = MEMORY / ("sluice-pairs-" + hashlib.sha256(os.fsencode(folder.absolute())).hexdigest()[:16])
         self._records = folder / "processes"
@@ -109,6 +110,7 @@ class ProcessRuntime:
         return Folders(
             shared=str(shared),
             kept=str((self._kept / instance.name).absolute()),
+            secrets=str(secrets_folder(self._state, instance.name)) if instance.secrets else "",
             pair=str(self._pairs / pair) if pair else "",
         )
 

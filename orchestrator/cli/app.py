@@ -14,7 +14,7 @@ from rich.markup import escape
 from manifests.errors import DocumentError, SluiceError, TrustError, UnreachableError
 from manifests.schema import json_schema
 from orchestrator.api.people_shapes import ApiTokenRequest, ApiTokenView
-from orchestrator.cli import audit, fleet, instance, keys, program, release, rollout, sign, site, token
+from orchestrator.cli import audit, fleet, instance, keys, program, release, rollout, secret, sign, site, token
 from orchestrator.cli import user as user_commands
 from orchestrator.cli.connection import DEFAULT_SERVER, Connection, Login, save_login
 from orchestrator.cli.output import JsonFlag, console, errors, print_json
@@ -37,6 +37,7 @@ app.add_typer(keys.app, name="keys")
 app.command()(instance.inquire)
 app.command()(sign.sign)
 app.add_typer(audit.app, name="audit")
+app.add_typer(secret.app, name="secret")
 
 _PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 

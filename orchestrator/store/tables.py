@@ -58,6 +58,18 @@ parameter = Table(
     Column("set_by", Text, nullable=False),
     Column("why", Text, nullable=False),
 )
+secret = Table(
+    "secret",
+    metadata,
+    Column("site", String(63), primary_key=True),
+    Column("instance", String(63), primary_key=True),
+    Column("name", String(63), primary_key=True),
+    Column("node", String(63), nullable=False),
+    Column("sealed", Text, nullable=False),  # manifests.model.SealedSecret as JSON: ciphertext
+    Column("set_ns", BigInteger, nullable=False),
+    Column("set_by", Text, nullable=False),
+    Column("why", Text, nullable=False),
+)
 node = Table(
     "node",
     metadata,

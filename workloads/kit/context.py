@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 from manifests.bus import SOCKET_NAME
 from manifests.errors import DocumentError, MachineError, Problem
 from manifests.model import CONTEXT_NAME, RUN_VARIABLE, RunContext
 
 MAX_CONTEXT_BYTES = 16 << 20
+# The name of a secret in a configuration; empty: none.
+SecretName = Annotated[str, Meta(pattern=r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)?$")]
 
 
 def run_folder() -> Path:
@@ -51,6 +55,22 @@ def bus_socket(folder: Path) -> Path:
 def address(context: RunContext, host: str) -> str:
     """Where ``host`` of a configuration is reached; the runtime's name service knows what ``hosts`` does not."""
     return context.hosts.get(host, host)
+
+
+def read_secret(context: RunContext, name: str) -> str:
+    """The secret of that name, as it is now: read it anew for each connection. Raises MachineError.
+
+    It must not be kept in a configuration, a log line or an error's text.
+    """
+    if not context.secrets:
+        what, remedy = f"this instance has no secret {name!r}", "sluice secret set SITE INSTANCE NAME"
+        raise MachineError(what, where=context.instance, remedy=remedy)
+    path = Path(context.secrets) / name
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise MachineError(f"cannot read the secret: {why}", where=str(path)) from None
 
 
 def topic(context: RunContext, *levels: str) -> str:

@@ -26,6 +26,7 @@ from manifests.errors import InternalError, SluiceError
 from manifests.messages import Tag
 from workloads.kit import mqtt
 from workloads.kit.backoff import Backoff, BackoffConfig
+from workloads.kit.context import SecretName
 from workloads.kit.samples import Reading, TagTable, live_value, quality_word
 
 log = logging.getLogger("kit.live")
@@ -42,7 +43,8 @@ class LiveConfig(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forb
     host: Annotated[str, Meta(min_length=1, max_length=253)] = "broker"
     port: Annotated[int, Meta(ge=1, le=65535)] = 1883
     username: str = ""
-    password: str = ""
+    password: str = ""  # readable by whoever reads the configuration: better a secret
+    password_secret: SecretName = ""
     min_interval_ms: Annotated[int, Meta(ge=10, le=60_000)] = 250
     backoff: BackoffConfig = BackoffConfig()
 
@@ -85,11 +87,19 @@ class Live:
     """
 
     def __init__(
-        self, config: LiveConfig, address: str, *, client_id: str, state_topic: str, random: Callable[[], float]
+        self,
+        config: LiveConfig,
+        address: str,
+        *,
+        client_id: str,
+        state_topic: str,
+        random: Callable[[], float],
+        secret: Callable[[str], str] | None = None,
     ) -> None:
         self._config = config
         self._address = address
         self._client_id = client_id
+        self._secret = secret
         self._state_topic = state_topic
         self._backoff = Backoff(config.backoff, random)
         self._pending: dict[int, None] = {}
@@ -120,6 +130,12 @@ class Live:
         self._unsent[key] = None
         self._work.set()
 
+    def _password(self) -> str:
+        """For each connection anew: it may have been replaced meanwhile. Raises MachineError."""
+        if self._config.password_secret and self._secret is not None:
+            return self._secret(self._config.password_secret)
+        return self._config.password
+
     # ------------------------------------------------------------ the connection
 
     async def run(self) -> None:
@@ -145,7 +161,7 @@ class Live:
             keep_alive_s=KEEP_ALIVE_S,
             will=mqtt.Will(self._state_topic, self._state("offline")),
             user=self._config.username,
-            password=self._config.password,
+            password=self._password(),
             timeout_s=CONNECT_TIMEOUT_S,
         )
         listening = asyncio.create_task(self._listen(reader))

@@ -107,6 +107,7 @@ class Runtime:
                 client_id=f"sluice-{context.site}-{context.node}-{context.instance}",
                 state_topic=contexts.topic(context, "_workloads", context.instance),
                 random=random.random,
+                secret=lambda name: contexts.read_secret(self.context, name),
             )
         self.batcher = Batcher(config.block, self._publish)
         self.table = TagTable(self.batcher, self.live.touched if self.live is not None else lambda tag: None)
@@ -163,6 +164,11 @@ class Runtime:
             except SluiceError as error:
                 log.error("the run context cannot be read again", extra={"error": str(error)})
                 continue
+            if found.secret_versions != self.context.secret_versions:  # read anew by whoever connects next
+                self.context = msgspec.structs.replace(
+                    self.context, secrets=found.secrets, secret_versions=found.secret_versions
+                )
+                log.info("secrets were replaced", extra={"secrets": sorted(found.secret_versions)})
             if found.config == self.context.config:
                 if self._refusal:  # what was refused has been taken back
                     self._refusal = ""

@@ -11,6 +11,7 @@ from msgspec import Meta
 from manifests.errors import Problem
 from manifests.model import TopicLevel
 from workloads.kit.backoff import BackoffConfig
+from workloads.kit.context import SecretName
 from workloads.kit.deadband import Deadband, mistakes
 from workloads.kit.service import KitConfig
 
@@ -81,7 +82,8 @@ class Endpoint(_Part, frozen=True):
     backoff: BackoffConfig = BackoffConfig()
     security: Security | None = None
     username: str = ""
-    password: str = ""
+    password: str = ""  # readable by whoever reads the configuration: better a secret
+    password_secret: SecretName = ""
 
 
 class OpcuaConfig(KitConfig, frozen=True):
@@ -103,7 +105,9 @@ def check(config: OpcuaConfig) -> list[Problem]:
         if not endpoint.nodes and not endpoint.browse:
             what = "nothing to read"
             problems.append(Problem(WHERE, base, what, "give nodes, or browse with a root"))
-        if endpoint.password and not endpoint.username:
+        if endpoint.password and endpoint.password_secret:
+            problems.append(Problem(WHERE, f"{base}.password", "a password beside passwordSecret", "give one of them"))
+        if (endpoint.password or endpoint.password_secret) and not endpoint.username:
             problems.append(Problem(WHERE, f"{base}.password", "a password without a username"))
         if endpoint.username and endpoint.security is None:
             what = "a password would travel unencrypted"

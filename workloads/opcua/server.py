@@ -26,7 +26,7 @@ from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.uaerrors import UaError
 
 from manifests.block import Quality
-from manifests.errors import InternalError, UnreachableError
+from manifests.errors import InternalError, MachineError, UnreachableError
 from manifests.messages import DeviceStatus, State, TagType
 from workloads.kit.backoff import Backoff
 from workloads.kit.samples import NAN, TagTable
@@ -88,8 +88,10 @@ class ServerReader:
         now_ns: Callable[[], int],
         random: Callable[[], float],
         changed: Callable[[], None],
+        secret: Callable[[str], str] | None = None,
     ) -> None:
         self.config = config
+        self._secret = secret
         self._table = table
         self._declare = declare
         self._url = url
@@ -126,12 +128,20 @@ class ServerReader:
                 await self._session()
             except ValueError as error:
                 self._fail("BadConfig", str(error))
+            except MachineError as error:
+                self._fail("NoSecret", str(error))
             except (OSError, TimeoutError, UaError, UnreachableError) as error:
                 self._fail("Unreachable", _why(error, self.config.url))
                 if self._good:
                     self._backoff.reset()
                     continue
             await asyncio.sleep(self._backoff.next_delay_s())
+
+    def _password(self) -> str:
+        """For each connection anew: it may have been replaced meanwhile. Raises MachineError."""
+        if self.config.password_secret and self._secret is not None:
+            return self._secret(self.config.password_secret)
+        return self.config.password
 
     # ------------------------------------------------------------ one connection
 
@@ -143,7 +153,7 @@ class ServerReader:
         client.session_timeout = 60_000
         if config.username:
             client.set_user(config.username)
-            client.set_password(config.password)
+            client.set_password(self._password())
         if config.security is not None:
             await client.set_security(
                 SecurityPolicyBasic256Sha256,

@@ -35,6 +35,7 @@ class OpcuaTranslator:
                 now_ns=runtime.now_ns,
                 random=random.random,
                 changed=runtime.changed,
+                secret=lambda name: contexts.read_secret(runtime.context, name),
             )
             for endpoint in config.endpoints
         ]
