@@ -459,7 +459,7 @@ class Loop:
             look = partial(parts.holding.look, current, self.memory.statuses, self._node, broken, self._now())
             before = await parts.in_thread(look)
             if parts.holding.tell(before, self._event):
-                self._changed.set()
+                await self._save_events()  # an act of people: not lost to a power cut a second later
 
     # ------------------------------------------------------------ telling
 
