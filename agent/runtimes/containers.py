@@ -11,6 +11,7 @@ from pathlib import Path
 RUN_FOLDER = "/run/sluice"
 SHARED_FOLDER = "/run/shared"
 KEPT_FOLDER = "/run/kept"
+SECRETS_FOLDER = "/run/secrets"
 PAIR_FOLDER = "/run/pair"
 USER_ID = 10001
 # The capabilities to set a priority and to lock memory, and those to pass them on to a user that is not root: class

@@ -37,6 +37,7 @@ from agent.runtimes.containers import (
     PAIR_FOLDER,
     RT_FILE,
     RUN_FOLDER,
+    SECRETS_FOLDER,
     SHARED_FOLDER,
     USER_ID,
     container_platform,
@@ -51,7 +52,6 @@ from manifests.oci import hybrid_tar, image_ids
 
 USER = f"{USER_ID}:{USER_ID}"
 LABEL = "sluice."
-SECRETS_FOLDER = "/run/secrets"
 CONTROL_USER = "0:0"  # its entry point gives the capabilities on and drops the rest
 # Real-time groups: all containers together must fit their parent's 950 ms; a small share turns one long scan into an
 # outage.

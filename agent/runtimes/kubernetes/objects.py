@@ -6,7 +6,8 @@ real time needs, a root user that its entry point leaves, and a folder in memory
 asking for them: the agent hears the workload itself, and a machine that is silent is not therefore better stopped.
 
 There is no ConfigMap: the context lies in the run folder that the bus socket needs anyhow, so live parameters arrive at
-once, and the plant's configuration is not readable for whoever may read the namespace.
+once, and the plant's configuration is not readable for whoever may read the namespace. Nor is there a Secret: what the
+agent opened stays in the machine's memory, and out of the cluster's database.
 """
 
 from __future__ import annotations
@@ -17,7 +18,14 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from agent.runtimes.base import Wanted
-from agent.runtimes.containers import CONTROL_CAPABILITIES, KEPT_FOLDER, RUN_FOLDER, SHARED_FOLDER, USER_ID
+from agent.runtimes.containers import (
+    CONTROL_CAPABILITIES,
+    KEPT_FOLDER,
+    RUN_FOLDER,
+    SECRETS_FOLDER,
+    SHARED_FOLDER,
+    USER_ID,
+)
 from manifests.model import RUN_VARIABLE, Conduit, WorkloadClass
 
 Object = dict[str, Any]
@@ -34,6 +42,7 @@ class Place:
     """Where a node's instances go: its own settings, no word of the centre.
 
     ``runs`` and ``kept`` are folders of the machine, or of ``claim`` (a PersistentVolumeClaim) when there is one.
+    ``secrets``: the machine's folder in memory of what the agent opened, by instance; None: it hands out none.
     ``machine`` is the cluster's name of this node; empty: the cluster chooses, right only where there is one.
     ``networks`` maps segments to address ranges beyond the cluster (CIDR). ``registry`` empty: images are on the node.
     """
@@ -44,6 +53,7 @@ class Place:
     runs: PurePosixPath
     kept: PurePosixPath
     claim: str = ""
+    secrets: PurePosixPath | None = None
     machine: str = ""
     host_network: bool = False
     networks: Mapping[str, str] = field(default_factory=dict)
@@ -175,6 +185,8 @@ def _mounts(place: Place, instance: Wanted) -> list[Object]:
     mounts = [run, {"name": "scratch", "mountPath": "/tmp"}]
     if _keeps(instance):
         mounts.append(kept)
+    if instance.secrets:
+        mounts.append({"name": "secrets", "mountPath": SECRETS_FOLDER, "readOnly": True})
     if instance.release.workload_class is WorkloadClass.CONTROL:
         mounts.append({"name": "shared", "mountPath": SHARED_FOLDER})
     return mounts
@@ -189,6 +201,10 @@ def _volumes(place: Place, instance: Wanted) -> list[Object]:
         volumes.append({"name": "run", "hostPath": {"path": str(place.runs / instance.name), "type": "Directory"}})
         if _keeps(instance):
             volumes.append({"name": "kept", "hostPath": {"path": str(place.kept / instance.name), "type": "Directory"}})
+    if instance.secrets and place.secrets is not None:
+        # After a power cut the folder is made anew, empty, until the agent has opened them again.
+        path = {"path": str(place.secrets / instance.name), "type": "DirectoryOrCreate"}
+        volumes.append({"name": "secrets", "hostPath": path})
     if instance.release.workload_class is WorkloadClass.CONTROL:
         volumes.append({"name": "shared", "emptyDir": memory})
     return volumes

@@ -27,6 +27,7 @@ from agent.runtimes.base import Folders, Observed, ObservedInstance, Phase, Want
 from agent.runtimes.containers import (
     KEPT_FOLDER,
     RT_FILE,
+    SECRETS_FOLDER,
     SHARED_FOLDER,
     container_platform,
 )
@@ -43,6 +44,7 @@ from agent.runtimes.kubernetes.objects import (
     network_policy,
     service,
 )
+from agent.secrets import secrets_folder
 from manifests.errors import DocumentError, MachineError, Problem, SluiceError
 from manifests.model import OCI_MANIFEST, Artifact, WorkloadClass
 from manifests.oci import hybrid_tar, image_ids
@@ -80,6 +82,7 @@ def from_config(config: AgentConfig, said: KubernetesConfig, *, site: str, node:
         runs=PurePosixPath(runs),
         kept=PurePosixPath(runs.parent / "kept"),
         claim=said.claim,
+        secrets=None if said.claim else _secrets(state),
         machine=said.machine,
         host_network=said.host_network,
         networks={name: segment.network for name, segment in config.segments.items()},
@@ -88,6 +91,14 @@ def from_config(config: AgentConfig, said: KubernetesConfig, *, site: str, node:
     cluster = Cluster(Path(said.kubeconfig) if said.kubeconfig else None, context=said.context)
     image_folder = Path(said.image_folder) if said.image_folder else None
     return KubernetesRuntime(state, cluster, place, image_folder=image_folder)
+
+
+def _secrets(state: Path) -> PurePosixPath | None:
+    """With a claim the machine's memory is not ours to reach."""
+    try:
+        return PurePosixPath(secrets_folder(state, "any").parent)
+    except MachineError:
+        return None
 
 
 class KubernetesRuntime:
@@ -206,7 +217,7 @@ class KubernetesRuntime:
     # ------------------------------------------------------------ doing
 
     def folders(self, instance: Wanted, run_folder: Path) -> Folders:
-        return Folders(shared=SHARED_FOLDER, kept=KEPT_FOLDER)
+        return Folders(shared=SHARED_FOLDER, kept=KEPT_FOLDER, secrets=SECRETS_FOLDER if self._place.secrets else "")
 
     def start(self, instance: Wanted, run_folder: Path) -> str:
         place, name = self._place, instance.name

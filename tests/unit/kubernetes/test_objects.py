@@ -20,6 +20,7 @@ from manifests.model import (
     DesiredInstance,
     PlacedInstance,
     Resources,
+    SealedSecret,
     Service,
     SiteFacts,
     WorkloadClass,
@@ -160,6 +161,15 @@ def test_folders_lie_on_the_node_or_in_a_claim() -> None:
     claimed = pod(replace(PLACE, claim="sluice"), keeping)
     mounts = {m["mountPath"]: m["subPath"] for m in claimed["containers"][0]["volumeMounts"] if "subPath" in m}
     assert mounts == {"/run/sluice": "run/pump", "/run/kept": "kept/pump"}
+
+
+def test_secrets_come_from_the_machines_memory_and_never_through_the_clusters_database() -> None:
+    sealed = replace(instance(), secrets=(SealedSecret(name="password", version=1, sealed="x"),))
+    spec = pod(replace(PLACE, secrets=PurePosixPath("/run/sluice-1/secrets")), sealed)
+    (mount,) = [one for one in spec["containers"][0]["volumeMounts"] if one["mountPath"] == "/run/secrets"]
+    assert mount["readOnly"]
+    (volume,) = [one for one in spec["volumes"] if one["name"] == mount["name"]]
+    assert volume["hostPath"]["path"] == "/run/sluice-1/secrets/pump"
 
 
 def test_a_policy_lets_through_what_the_release_declares() -> None:
