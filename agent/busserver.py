@@ -2,7 +2,8 @@
 
 The loop opens and closes sockets; workloads connect to them. A frame is acknowledged after the buffer's synced commit.
 What one workload sends is bounded per connection, per message and per instance: a broken one loses its connection,
-never anybody else's. It refuses frames of streams that were not announced, and never opens a payload. Downwards go
+never anybody else's. It refuses frames of streams that were not announced or that the
+signed manifest does not declare, and never opens a payload. Downwards go
 acknowledgements, the word that the run context changed, and inquiries, to whoever said that it hears them.
 """
 
@@ -116,7 +117,9 @@ class BusServer:
         self._connections: dict[str, list[_Connection]] = {}
         self._voices: dict[str, Voice] = {}
         self._jobs: set[asyncio.Task[None]] = set()
+        self._declared: dict[str, frozenset[str]] = {}
         self.rejected: dict[str, int] = {}
+        self.reasons: dict[str, str] = {}  # of the last rejection
         self.answered: Callable[[str, Answer], None] = lambda _instance, _answer: None
         self.silenced: Callable[[str], None] = lambda _instance: None
 
@@ -147,6 +150,7 @@ class BusServer:
         for connection in self._connections.pop(instance, []):
             connection.writer.transport.abort()
         self._voices.pop(instance, None)
+        self._declared.pop(instance, None)
 
     async def close_all(self) -> None:
         for instance in list(self._servers):
@@ -157,6 +161,11 @@ class BusServer:
 
     def voice(self, instance: str) -> Voice:
         return self._voices.get(instance, Voice())
+
+    def declare(self, instance: str, streams: Iterable[str]) -> None:
+        """The streams its signed manifest names: no other is taken from it, from the next frame on. As long as nobody
+        said (an instance of a release that is not known any more), all that it announces are."""
+        self._declared[instance] = frozenset(streams)
 
     def forget_voice(self, instance: str) -> None:
         """A new life is about to begin."""
@@ -274,6 +283,9 @@ class BusServer:
         reason = ""
         if frame.stream not in connection.streams:
             reason = f"stream {frame.stream[:100]!r} was not announced"
+        elif frame.stream not in self._declared.get(instance, connection.streams):
+            reason = f"stream {frame.stream[:100]!r} is not declared in the signed manifest"
+            self._reject(instance, reason)
         elif frame.incarnation != connection.incarnation:
             reason = "the incarnation differs from the one announced"
         else:
@@ -340,6 +352,9 @@ class BusServer:
 
     def _reject(self, instance: str, reason: str) -> None:
         self.rejected[instance] = self.rejected.get(instance, 0) + 1
+        if self.reasons.get(instance) == reason:  # counted; the same words again would only fill the log
+            return
+        self.reasons[instance] = reason
         _log.warning("a workload broke the bus protocol", extra={"instance": instance, "reason": reason})
 
 

@@ -40,6 +40,8 @@ class Bus(Protocol):
 
     def forget_voice(self, instance: str) -> None: ...
 
+    def declare(self, instance: str, streams: Iterable[str]) -> None: ...
+
     def configure(self, instance: str, generation: int, revision: int) -> None: ...
 
 
@@ -124,6 +126,7 @@ class Executor:
         folder = self.run_folder(instance.name)
         await self._in_thread(self._write_context, instance, folder, instance.core)
         await self._bus.open(instance.name, folder)
+        self._bus.declare(instance.name, [stream.name for stream in instance.release.streams])
         self._bus.forget_voice(instance.name)
         await self._in_thread(self._runtime.start, instance, folder)
 

@@ -224,6 +224,7 @@ class Loop:
         await self._tell_ends(ended)
         for name in observed.instances:
             await self._open_bus(name)
+        self._declare_streams(observed)
         held = "; ".join(map(words, self._parts.holding.in_the_way(memory.desired)))
         actions = plan(memory.wanted, memory.observed, now_ns, self._control, held)
         waits = [action for action in actions if isinstance(action, Wait)]
@@ -332,6 +333,13 @@ class Loop:
             text += f"; it stood for {stopped_ms:.0f} ms, of {control.max_stop_ms:g} ms at most"
             severity = Severity.WARNING if stopped_ms > control.max_stop_ms else severity
         self._event(severity, "instance-replaced", instance.name, text)
+
+    def _declare_streams(self, observed: Observed) -> None:
+        """Of what runs the wanted release: an older one, about to be replaced, is heard to its end."""
+        for instance in self.memory.wanted or ():
+            found = observed.instances.get(instance.name)
+            if found is not None and found.release_digest == instance.release_digest:
+                self._parts.bus.declare(instance.name, [stream.name for stream in instance.release.streams])
 
     async def _open_bus(self, name: str) -> None:
         try:
@@ -459,6 +467,7 @@ class Loop:
             look = partial(parts.holding.look, current, self.memory.statuses, self._node, broken, self._now())
             before = await parts.in_thread(look)
             if parts.holding.tell(before, self._event):
+                self._changed.set()
                 await self._save_events()  # an act of people: not lost to a power cut a second later
 
     # ------------------------------------------------------------ telling
@@ -641,7 +650,9 @@ class Loop:
                 self._event(Severity.ERROR, "samples-dropped", "buffer", text)
             for name, count in parts.bus.rejected.items():
                 if name not in self._rejected:
-                    self._event(Severity.WARNING, "bus-refused", name, "it broke the rules of the local bus")
+                    reason = self._parts.bus.reasons.get(name, "")
+                    text = f"it broke the rules of the local bus: {reason}"
+                    self._event(Severity.WARNING, "bus-refused", name, text)
                 self._rejected[name] = count
             await self._save_events()
             await asyncio.sleep(5.0)

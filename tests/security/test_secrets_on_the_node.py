@@ -7,7 +7,7 @@ import json
 import secrets as randomness
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -76,6 +76,8 @@ class NoBus:
     async def close(self, instance: str) -> None: ...
 
     def forget_voice(self, instance: str) -> None: ...
+
+    def declare(self, instance: str, streams: Iterable[str]) -> None: ...
 
     def configure(self, instance: str, generation: int, revision: int) -> None:
         self.told.append((instance, generation, revision))

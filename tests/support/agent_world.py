@@ -128,6 +128,8 @@ class FakeBus:
         self.sockets: set[str] = set()
         self.voices: dict[str, Voice] = {}
         self.rejected: dict[str, int] = {}
+        self.reasons: dict[str, str] = {}
+        self.declared: dict[str, list[str]] = {}
         self.configured: list[tuple[str, int, int]] = []
 
     def configure(self, instance: str, generation: int, revision: int) -> None:
@@ -141,6 +143,9 @@ class FakeBus:
 
     def forget_voice(self, instance: str) -> None:
         pass
+
+    def declare(self, instance: str, streams: Iterable[str]) -> None:
+        self.declared[instance] = list(streams)
 
     def voice(self, instance: str) -> Voice:
         return self.voices.get(instance, Voice())

@@ -148,6 +148,21 @@ async def test_an_unknown_life_may_begin_with_a_gap(bench: Bench) -> None:
     await line.acked(8)
 
 
+async def test_only_streams_of_the_signed_manifest_are_taken_others_refused_by_name_and_counted(bench: Bench) -> None:
+    bench.bus.declare("press", ["other"])
+    line, _ = await bench.hello()
+    for seq in (1, 2):
+        line.say(Publish(frame=frame(seq)))
+        refused = await line.hear()
+        assert (refused.what, refused.retryable) == ("stream 'data' is not declared in the signed manifest", False)
+    assert bench.bus.rejected == {"press": 2}
+    assert "'data'" in bench.bus.reasons["press"]
+    assert await bench.held() == []
+    bench.bus.declare("press", ["data"])  # a release that declares it
+    line.say(Publish(frame=frame(1)))
+    await line.acked(1)
+
+
 async def test_a_stream_that_was_not_announced_is_refused(bench: Bench) -> None:
     line, _ = await bench.hello()
     line.say(Publish(frame=frame(1, stream="other")))
