@@ -10,13 +10,14 @@ from typing import Any
 from playwright.sync_api import Page, expect
 
 CONSOLE = Path(__file__).resolve().parents[3] / "orchestrator" / "console"
+PATIENCE_MS = 30_000  # only how long a broken page takes to fail
 AXE = CONSOLE / "node_modules" / "axe-core" / "axe.min.js"
 
 
 def settled(page: Page) -> None:
     page.locator("main h1").first.wait_for()
-    expect(page.get_by_text("Live", exact=True)).to_be_visible()
-    expect(page.get_by_text(re.compile("^Asking"))).to_have_count(0)
+    expect(page.get_by_text("Live", exact=True)).to_be_visible(timeout=PATIENCE_MS)
+    expect(page.get_by_text(re.compile("^Asking"))).to_have_count(0, timeout=PATIENCE_MS)
 
 
 def findings(page: Page) -> list[str]:

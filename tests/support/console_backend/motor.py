@@ -7,8 +7,12 @@ nothing can be said. Made once, when somebody first asks.
 from __future__ import annotations
 
 import asyncio
+import atexit
+import functools
 import math
+import shutil
 import tempfile
+import threading
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
@@ -70,56 +74,66 @@ def trend(rule: TrendRule, level: float, rise: float, seed: int) -> Trend:
     return found
 
 
+def _standing(name: str, ring: Ring, waterfall: Waterfall) -> Standing:
+    geometry = LIBRARY["6205"]
+    machine = Machine(
+        rate_hz=RATE_HZ, seconds=SECONDS, rpm=1775.0, geometry=geometry, shaft=(0.03, 0.01, 0.005), mains=0.004
+    )
+    plan = AssetPlan(bearings={"drive end": orders_of(geometry)}, zone="group2-rigid")
+    faulty = name == "motor-1"
+    damaged = replace(machine, faults=(Fault(part="OR", level=0.8),)) if faulty else machine
+    seed = MACHINES.index(name)
+    found = signal(damaged, seed, known_speed=name != "fan-2")
+    rise = 1.1 if faulty else 0.0
+    heard = screen(found, [])
+    asset = Asset(
+        rms=trend(plan.rule, heard.rms, rise * 0.6, seed),
+        high=trend(plan.rule, heard.high_rms or 0.0, rise, seed + 10),
+    )
+    told = tell(plan, asset, found, days=time.time() / 86_400)
+    for number in range(40):
+        wear = number / 40
+        short = replace(damaged, seconds=0.2, faults=(Fault(part="OR", level=0.8 * wear),) if faulty else ())
+        one = replace(signal(short, number), start_ns=time.time_ns() - int((40 - number) * 30e9))
+        waterfall.add(name, row(one))
+    if faulty:
+        for number in (1, 2):
+            raised = replace(told, raised=(f"drive end: {told.values['drive end/why']}",))
+            before = replace(found, start_ns=time.time_ns() - number * 3_600_000_000_000)
+            ring.put(name, f"record {number}", before, raised)
+        told = replace(told, values={**told.values, "alert": "drive end: OR", "alert_state": "unacknowledged",
+                                     "alarm": Alarm.ALARM.value})  # fmt: skip
+    topic = f"acme/hamburg/forming/line-2/{name}"
+    return Standing(Named(name), plan, told.asset, Judged("000160", found, told), topic)
+
+
+_alone = threading.Lock()
+
+
+def analysed() -> Answers:
+    """The machines judged, once for all pages and tests of this process."""
+    with _alone:
+        return _analysed()
+
+
+@functools.cache
+def _analysed() -> Answers:
+    folder = Path(tempfile.mkdtemp(prefix="console-evidence-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    ring, waterfall = Ring(folder, 20, 100 << 20), Waterfall()
+    watches = {name: _standing(name, ring, waterfall) for name in MACHINES}
+    return Answers(cast("dict[str, Watch]", watches), waterfall, ring)
+
+
 class Motor:
-    """``handlers`` of the real workload, and the time of the last acknowledgement."""
+    """What the machines answer; ``acknowledged`` by machine, as the live parameter says."""
 
     def __init__(self) -> None:
-        self._answers: Answers | None = None
         self.acknowledged: dict[str, str] = {}
-
-    def _made(self) -> Answers:
-        if self._answers is None:
-            folder = Path(tempfile.mkdtemp(prefix="console-evidence-"))
-            ring, waterfall = Ring(folder, 20, 100 << 20), Waterfall()
-            watches = {name: self._machine(name, ring, waterfall) for name in MACHINES}
-            self._answers = Answers(cast("dict[str, Watch]", watches), waterfall, ring)
-        return self._answers
-
-    def _machine(self, name: str, ring: Ring, waterfall: Waterfall) -> Standing:
-        geometry = LIBRARY["6205"]
-        machine = Machine(
-            rate_hz=RATE_HZ, seconds=SECONDS, rpm=1775.0, geometry=geometry, shaft=(0.03, 0.01, 0.005), mains=0.004
-        )
-        plan = AssetPlan(bearings={"drive end": orders_of(geometry)}, zone="group2-rigid")
-        faulty = name == "motor-1"
-        damaged = replace(machine, faults=(Fault(part="OR", level=0.8),)) if faulty else machine
-        seed = MACHINES.index(name)
-        found = signal(damaged, seed, known_speed=name != "fan-2")
-        rise = 1.1 if faulty else 0.0
-        heard = screen(found, [])
-        asset = Asset(
-            rms=trend(plan.rule, heard.rms, rise * 0.6, seed),
-            high=trend(plan.rule, heard.high_rms or 0.0, rise, seed + 10),
-        )
-        told = tell(plan, asset, found, days=time.time() / 86_400)
-        for number in range(40):
-            wear = number / 40
-            short = replace(damaged, seconds=0.2, faults=(Fault(part="OR", level=0.8 * wear),) if faulty else ())
-            one = replace(signal(short, number), start_ns=time.time_ns() - int((40 - number) * 30e9))
-            waterfall.add(name, row(one))
-        if faulty:
-            for number in (1, 2):
-                raised = replace(told, raised=(f"drive end: {told.values['drive end/why']}",))
-                before = replace(found, start_ns=time.time_ns() - number * 3_600_000_000_000)
-                ring.put(name, f"record {number}", before, raised)
-            told = replace(told, values={**told.values, "alert": "drive end: OR", "alert_state": "unacknowledged",
-                                         "alarm": Alarm.ALARM.value})  # fmt: skip
-        topic = f"acme/hamburg/forming/line-2/{name}"
-        return Standing(Named(name), plan, told.asset, Judged("000160", found, told), topic)
 
     async def answers(self, kind: str, arguments: dict[str, Any]) -> AsyncIterator[tuple[str, Any]]:
         """(media, JSON value or bytes) of each answer. Raises DocumentError."""
-        made = await asyncio.to_thread(self._made)
+        made = await asyncio.to_thread(analysed)
         handler = made.handlers.get(kind)
         if handler is None:
             raise DocumentError([])
