@@ -164,7 +164,7 @@ def test_folders_lie_on_the_node_or_in_a_claim() -> None:
 
 
 def test_secrets_come_from_the_machines_memory_and_never_through_the_clusters_database() -> None:
-    sealed = replace(instance(), secrets=(SealedSecret(name="password", version=1, sealed="x"),))
+    sealed = replace(instance(), secrets=(SealedSecret(name="password", version=1, recipient="r", sealed="x"),))
     spec = pod(replace(PLACE, secrets=PurePosixPath("/run/sluice-1/secrets")), sealed)
     (mount,) = [one for one in spec["containers"][0]["volumeMounts"] if one["mountPath"] == "/run/secrets"]
     assert mount["readOnly"]
