@@ -16,12 +16,14 @@ from types import FrameType
 from rich.console import Console
 
 from tests.demo.checks import Checks
-from tests.demo.stage import CONSOLE, ROOT, SITES, WORKLOADS, Stage, leftovers
+from tests.demo.motor import MotorBearing
+from tests.demo.stage import CONSOLE, ROOT, SITES, WEAR_MINUTES, WORKLOADS, Stage, leftovers
 from tests.demo.story import Story
 from tests.support.engine import Availability, engine
 from tests.support.procs import wait_for
 
 FOLDER = ROOT / "build" / "demo"
+CHECK_WEAR_MINUTES = 3.0  # the bearing of the unattended demo: its baseline is learnt, then two minutes to be named
 console = Console(highlight=False)
 
 
@@ -31,12 +33,18 @@ def main() -> int:
     parser.add_argument("--screenshots", metavar="FOLDER", nargs="?", const="build/screenshots", default=None)
     parser.add_argument("--runtime", choices=["auto", "docker", "process"], default="auto")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where the demo keeps everything")
+    wear_help = f"until the motor's bearing is worn (default: {WEAR_MINUTES:g}, unattended {CHECK_WEAR_MINUTES:g})"
+    parser.add_argument("--wear-minutes", type=float, default=None, help=wear_help)
     options = parser.parse_args()
+    wear = options.wear_minutes
+    if wear is None:
+        wear = CHECK_WEAR_MINUTES if options.check or options.screenshots else WEAR_MINUTES
     signal.signal(signal.SIGTERM, _interrupt)
     signal.signal(signal.SIGINT, _interrupt)  # a shell that starts it with `&` has it ignored
     with engine() as available:
         runtime = choose_runtime(options.runtime, available)
-        stage = Stage(options.folder, runtime, version(), usual_ports=True, say=console.print)
+        folder = options.folder.resolve()
+        stage = Stage(folder, runtime, version(), wear_minutes=wear, usual_ports=True, say=console.print)
         try:
             return run(stage, options.check, options.screenshots)
         except KeyboardInterrupt:
@@ -140,6 +148,8 @@ def run(stage: Stage, check: bool, screenshots: str | None) -> int:
     if screenshots is not None:
         from tests.support.screenshots import take_screenshots
 
+        console.print("waiting for the motor's bearing to be named ...")
+        MotorBearing(stage).wait_for_alert()
         for path in take_screenshots(stage.url, ("admin", stage.password), ROOT / screenshots):
             console.print(str(path))
         return 0

@@ -13,7 +13,9 @@ from tests.support.procs import Program, wait_for
 PUMP_PORT = 502
 PRESS_PORT = 4840
 TANK_PORT = 502
+MOTOR_PORT = 4840
 TANK_SITES = ("hamburg",)  # whose tank is held by a control loop
+MOTOR_SITES = ("leipzig",)  # whose press drive has a bearing that wears
 SIMULATORS = "sluice/simulators"
 
 
@@ -43,17 +45,25 @@ def docker(*arguments: str, check: bool = True) -> str:
     return result.stdout.strip()
 
 
+def motor_options(port: int, seed: str, wear_minutes: float) -> tuple[str, ...]:
+    """Of the wearing motor: it offers its records by OPC UA."""
+    return "opcua", "--port", str(port), "--seed", seed, "--part", "OR", "--minutes", f"{wear_minutes:g}"
+
+
 class ContainerPlant:
     """Machines in containers on an internal network; the site's node is attached to it as its ``ot`` segment."""
 
-    def __init__(self, site: str, version: str) -> None:
+    def __init__(self, site: str, version: str, wear_minutes: float) -> None:
         self.site = site
         self.network = f"sluice-demo-{site}-plant"
         self.segments = {"ot": {"network": self.network}}
         self.hosts: dict[str, str] = {}
         self.overrides: Sequence[str] = ()
         self._image = f"{SIMULATORS}:{version}"
-        aliases = ("pump-skid", "press", *(("tank-io",) if site in TANK_SITES else ()))
+        self._wear_minutes = wear_minutes
+        tanks = ("tank-io",) if site in TANK_SITES else ()
+        motors = ("motor",) if site in MOTOR_SITES else ()
+        aliases = ("pump-skid", "press", *tanks, *motors)
         self._names = {alias: f"sluice-demo-{site}-{alias}" for alias in aliases}
 
     def start(self) -> None:
@@ -68,6 +78,9 @@ class ContainerPlant:
         self._run("press", "tests.simulators.press", "--port", str(PRESS_PORT), "--seed", seed)
         if "tank-io" in self._names:
             self._run("tank-io", "tests.simulators.tank", "--port", str(TANK_PORT), "--seed", seed, "--level", "950")
+        if "motor" in self._names:
+            wear = motor_options(MOTOR_PORT, seed, self._wear_minutes)
+            self._run("motor", "tests.simulators.bearing_source", *wear)
 
     def _run(self, alias: str, *command: str) -> None:
         docker(
@@ -104,27 +117,33 @@ class ContainerPlant:
 class ProcessPlant:
     """Machines as plain processes on loopback ports, for computers without a container engine."""
 
-    def __init__(self, site: str, number: int, logs: Path, free_port: Callable[[], int]) -> None:
+    def __init__(self, site: str, number: int, logs: Path, free_port: Callable[[], int], wear_minutes: float) -> None:
         self.site = site
         self.segments: dict[str, dict[str, str]] = {}
-        self.hosts = dict.fromkeys(("pump-skid", "press", "tank-io", "broker"), "127.0.0.1")
-        self._pump_port, self._press_port, self._tank_port = free_port(), free_port(), free_port()
+        self.hosts = dict.fromkeys(("pump-skid", "press", "tank-io", "motor", "broker"), "127.0.0.1")
+        self._pump_port, self._press_port = free_port(), free_port()
+        self._tank_port, motor_port = free_port(), free_port()
         self.overrides = (
             f"{site}.pumpPort={self._pump_port}",
             f"{site}.pressPort={self._press_port}",
             f"{site}.tankPort={self._tank_port}",
+            f"{site}.motorPort={motor_port}",
             f"{site}.brokerPort={free_port()}",
         )
+        self._logs = logs
         seed = str(number)
-        self._pump = self._program("pump_skid", self._pump_port, seed, logs)
-        self._press = self._program("press", self._press_port, seed, logs)
-        tanks = [self._program("tank", self._tank_port, seed, logs)] if site in TANK_SITES else []
-        self._programs = [self._pump, self._press, *tanks]
+        self._pump = self._program("pump_skid", "--port", str(self._pump_port), "--seed", seed)
+        self._programs = [self._pump, self._program("press", "--port", str(self._press_port), "--seed", seed)]
+        if site in TANK_SITES:
+            tank = ("--port", str(self._tank_port), "--seed", seed, "--level", "950")
+            self._programs.append(self._program("tank", *tank))
+        if site in MOTOR_SITES:
+            motor = motor_options(motor_port, seed, wear_minutes)
+            self._programs.append(self._program("bearing_source", *motor))
 
-    def _program(self, name: str, port: int, seed: str, logs: Path) -> Program:
-        command = [sys.executable, "-m", f"tests.simulators.{name}", "--host", "127.0.0.1", "--port", str(port)]
-        more = ["--level", "950"] if name == "tank" else []
-        return Program(f"{self.site} {name}", [*command, "--seed", seed, *more], logs / f"{self.site}-{name}.log")
+    def _program(self, name: str, *options: str) -> Program:
+        command = [sys.executable, "-m", f"tests.simulators.{name}", *options, "--host", "127.0.0.1"]
+        return Program(f"{self.site} {name}", command, self._logs / f"{self.site}-{name}.log")
 
     def start(self) -> None:
         for program in self._programs:

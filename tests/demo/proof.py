@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from manifests import block
-from manifests.block import is_good
+from manifests.block import Columns, is_good
 
 DATABASE = "sluice.db"
 
@@ -64,6 +64,27 @@ def prove(folder: Path, site: str, stream: str, incarnation: str, acked_seq: int
 def counter_series(folder: Path, site: str, topic: str, from_ns: int, to_ns: int) -> list[tuple[int, int, bool]]:
     """Every stored sample of one tag in the order of storage: (time in ns, value, good)."""
     found: list[tuple[int, int, bool]] = []
+    for number, columns in _blocks(folder, site, topic, from_ns, to_ns):
+        for tag, ts, value, quality in zip(columns.tag, columns.ts, columns.v, columns.q, strict=True):
+            if tag == number and from_ns <= ts <= to_ns:
+                good = is_good(quality)
+                found.append((ts, int(value) if good else -1, good))
+    return found
+
+
+def texts(folder: Path, site: str, topic: str) -> list[tuple[int, str]]:
+    """Every stored good sample of one text tag in the order of time: (time in ns, text)."""
+    found: list[tuple[int, str]] = []
+    for number, columns in _blocks(folder, site, topic, 0, 2**62):
+        said = columns.s or [None] * len(columns.tag)
+        for tag, ts, quality, text in zip(columns.tag, columns.ts, columns.q, said, strict=True):
+            if tag == number and is_good(quality):
+                found.append((ts, text or ""))
+    return sorted(found)
+
+
+def _blocks(folder: Path, site: str, topic: str, from_ns: int, to_ns: int) -> Iterator[tuple[int, Columns]]:
+    """The stored blocks of the stream that a tag is in, in the order of storage, with the tag's number there."""
     with database(folder) as db:
         rows = db.execute(
             "SELECT b.payload, t.number FROM stream_tag t JOIN tag g ON g.id = t.tag_id "
@@ -72,12 +93,7 @@ def counter_series(folder: Path, site: str, topic: str, from_ns: int, to_ns: int
             (site, topic, from_ns, to_ns),
         ).fetchall()
     for payload, number in rows:
-        columns = block.decode(payload)
-        for tag, ts, value, quality in zip(columns.tag, columns.ts, columns.v, columns.q, strict=True):
-            if tag == number and from_ns <= ts <= to_ns:
-                good = is_good(quality)
-                found.append((ts, int(value) if good else -1, good))
-    return found
+        yield number, block.decode(payload)
 
 
 def stored(folder: Path, site: str, instance: str) -> dict[tuple[str, int], float]:

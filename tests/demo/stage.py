@@ -28,10 +28,11 @@ ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "manifests" / "examples" / "two-plants"
 CATALOG = ROOT / "manifests" / "catalog"
 CONSOLE = ROOT / "orchestrator" / "console" / "dist"
-WORKLOADS = ("broker", "modbus", "opcua", "tank")
+WORKLOADS = ("broker", "modbus", "opcua", "tank", "vibration")
 SITES = ("hamburg", "leipzig")
 NODE = "edge1"
 READY_S = 60.0
+WEAR_MINUTES = 10.0
 
 Say = Callable[[str], None]
 
@@ -57,12 +58,14 @@ class Stage:
         version: str,
         *,
         report_s: float = 5,
+        wear_minutes: float = WEAR_MINUTES,
         usual_ports: bool = False,
         say: Say = lambda text: None,
     ) -> None:
         self.folder = folder
         self.runtime = runtime
         self.report_s = report_s
+        self.wear_minutes = wear_minutes  # until the motor's bearing is worn
         self.say = say
         self.logs = folder / "logs"
         self.password = secrets.token_urlsafe(12)
@@ -73,9 +76,9 @@ class Stage:
         self.plants: dict[str, Plant] = {}
         for number, site in enumerate(SITES, start=1):
             self.plants[site] = (
-                ContainerPlant(site, version)
+                ContainerPlant(site, version, wear_minutes)
                 if runtime == "docker"
-                else ProcessPlant(site, number, self.logs, free_port)
+                else ProcessPlant(site, number, self.logs, free_port, wear_minutes)
             )
         self.links: dict[str, Link] = {}
         self.agents: dict[str, Program] = {}

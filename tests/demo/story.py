@@ -15,6 +15,7 @@ from typing import Any
 from manifests.model import SiteFacts
 from manifests.signing import DirectorSigner
 from tests.demo.checks import Checks, require
+from tests.demo.motor import MotorBearing
 from tests.demo.proof import DATABASE, StreamProof, counter_series, database, prove, stored
 from tests.demo.stage import EXAMPLE, SITES, Stage
 from tests.demo.tank import TankLoop
@@ -48,12 +49,16 @@ class Story:
         run("live values are on the site's MQTT broker", self.live_on_mqtt)
         loop = TankLoop(self.stage)
         run("the tank's loop holds its level; real-time priority is there, or an alarm says not", loop.in_spec)
+        run("the command line watches the running program and shows its tasks", loop.watched)
         run("an operator moves the set-point: no restart; beyond the signed range it is refused", loop.new_setpoint)
         run("uplink, agent, broker, orchestrator killed one by one: the loop scans on, outputs move", loop.alone)
         run(f"uplink cut for {CUT_S:.0f} s, agent killed meanwhile: nothing acknowledged is lost", self.cut_and_kill)
         run("orchestrator killed in the middle of a rollout: it goes on after restart", self.kill_orchestrator)
         run("a device unplugged: its tags turn bad in two poll periods, the rest goes on", self.unplug)
         run("another site's, altered and older instructions are refused by name", self.refusals)
+        motor = MotorBearing(self.stage)
+        run("a motor's bearing wears: its part is named while the severity zone is still A or B", motor.named)
+        run("the record behind the alert comes when asked for, and says the same here", motor.evidence)
 
     # ---- the good day
 

@@ -92,6 +92,21 @@ class TankLoop:
             f"{measures['missed']:.0f} missed, wake-up p99.9 {measures['jitter_p999_us']:.0f} us ({scheduling})"
         )
 
+    def watched(self) -> str:
+        """What an engineer sees of the running program: a variable as the tank's own register has it, and its task."""
+        ours = float(self.stage.sluice("vplc", "watch", SITE, NAME, "Tank.level")["values"]["Tank.level"])
+        theirs = self._books().level
+        require(abs(ours - theirs) <= BAND_MM, f"Tank.level is {ours:.1f} mm, the tank's register says {theirs}")
+        first = self._task()
+        wait_for("more scans", lambda: self._task()["scans"] > first["scans"], 10)
+        task = self._task()
+        told = f"task {task['name']} {task['state']}, execution p99 {task['execution']['p99_ns'] / 1000:.0f} us"
+        return f"Tank.level {ours:.1f} mm, register {theirs}; {told}"
+
+    def _task(self) -> dict[str, Any]:
+        (task,) = self.stage.sluice("vplc", "status", SITE, NAME)["tasks"]
+        return dict(task)
+
     def new_setpoint(self) -> str:
         """An operator moves the set-point; nothing restarts. Beyond the signed range nothing moves."""
         before = self.stage.instance(SITE, NAME)

@@ -13,8 +13,9 @@ import pytest
 from rich.console import Console
 
 from tests.demo import story
-from tests.demo.__main__ import bring_up, version
+from tests.demo.__main__ import CHECK_WEAR_MINUTES, bring_up, version
 from tests.demo.checks import CheckError, Checks
+from tests.demo.motor import MotorBearing
 from tests.demo.stage import Stage
 from tests.demo.story import Story
 from tests.demo.tank import TankLoop
@@ -31,7 +32,9 @@ def plants(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         available = request.getfixturevalue("container_engine")
         if not available:
             pytest.skip(f"no container engine: {available.reason}")
-    stage = Stage(tmp_path_factory.mktemp("plants") / "stage", request.param, version())
+    stage = Stage(
+        tmp_path_factory.mktemp("plants") / "stage", request.param, version(), wear_minutes=CHECK_WEAR_MINUTES
+    )
     try:
         bring_up(stage)
         yield Story(stage, Checks(Console(quiet=True)))
@@ -67,19 +70,24 @@ def test_live_values_are_on_the_sites_broker(plants: Story) -> None:
 
 
 @pytest.mark.browser
-def test_the_three_pages_are_drawn_without_an_error_or_a_sideways_scroll(plants: Story) -> None:
+def test_every_page_of_the_show_is_drawn_without_an_error_or_a_sideways_scroll(plants: Story) -> None:
     folder = ROOT / "build" / "screenshots"
     login = ("admin", plants.stage.password)
     # In a thread of its own: other tests' browser may already run in this one, and there can be only one per thread.
     with ThreadPoolExecutor(1) as thread:
         pictures = thread.submit(take_screenshots, plants.stage.url, login, folder, widths=(1440, 390)).result()
-    assert {picture.name.split("-")[0] for picture in pictures} >= {"fleet", "site", "rollout"}
+    assert {picture.name.split("-")[0] for picture in pictures} >= {"fleet", "site", "rollout", "program", "machine"}
     assert all(picture.stat().st_size > 10_000 for picture in pictures)
 
 
 @pytest.mark.peer
 def test_the_tanks_loop_holds_its_level(plants: Story) -> None:
     assert TankLoop(plants.stage).in_spec()
+
+
+@pytest.mark.peer
+def test_the_command_line_watches_the_running_program(plants: Story) -> None:
+    assert TankLoop(plants.stage).watched()
 
 
 @pytest.mark.peer
@@ -107,6 +115,14 @@ def test_an_unplugged_device_turns_bad_alone_and_comes_back(plants: Story) -> No
 
 def test_forged_instructions_are_refused_by_name(plants: Story) -> None:
     assert plants.refusals()
+
+
+def test_a_worn_bearing_is_named_before_the_severity_zone_changes(plants: Story) -> None:
+    assert MotorBearing(plants.stage).named()
+
+
+def test_the_record_behind_an_alert_comes_when_asked_for(plants: Story) -> None:
+    assert MotorBearing(plants.stage).evidence()
 
 
 def test_a_check_that_does_not_hold_fails_the_table() -> None:

@@ -29,6 +29,7 @@ FLAGS = [
 HEIGHTS = {390: 844, 1024: 768, 1440: 900, 2560: 1440}
 WIDTHS = (1440, 390)
 THEMES = ("light", "dark")
+SITES_LOOKED_AT = 5  # for a control program and a machine under watch
 
 
 def chromium_path() -> str | None:
@@ -90,11 +91,21 @@ def visit(page: Page, path: str) -> None:
 
 
 def first_links(page: Page) -> dict[str, str]:
-    """The three pages of the show: fleet, the first site, the newest rollout (the list when there is none)."""
+    """The pages of the show: fleet, the first site, the newest rollout (the list when there is none); of the fleet's
+    first control program and first machine under watch theirs."""
     visit(page, "/?view=rows")
-    site = page.locator("a[href^='/sites/']").first
-    site.wait_for()
-    found = {"fleet": "/", "site": site.get_attribute("href") or "/", "rollout": "/rollouts"}
+    rows = page.locator("main a[href^='/sites/']")
+    rows.first.wait_for()
+    sites = list(dict.fromkeys(row.get_attribute("href") or "/" for row in rows.all()))
+    found = {"fleet": "/", "site": sites[0], "rollout": "/rollouts"}
+    for site in sites[:SITES_LOOKED_AT]:
+        visit(page, site)
+        page.locator("main h1").first.wait_for()
+        page.wait_for_timeout(1000)  # its instances arrive
+        for kind in ("program", "machine"):
+            link = page.locator(f"main a[href$='/{kind}']")
+            if kind not in found and link.count():
+                found[kind] = link.first.get_attribute("href") or site
     visit(page, "/rollouts")
     page.get_by_role("heading", name="Rollouts").wait_for()
     rollout = page.locator("main a[href^='/rollouts/']").first
@@ -115,7 +126,7 @@ def take_screenshots(
     pages: dict[str, str] | None = None,
     running: Browser | None = None,
 ) -> list[Path]:
-    """Pictures of ``pages`` (name -> path; default: fleet, site, rollout) as ``<name>-<width>-<theme>.png``.
+    """Pictures of ``pages`` (name -> path; default: those of ``first_links``) as ``<name>-<width>-<theme>.png``.
 
     ``login`` is the operator's password, or (user, password); ``running`` is a browser to use instead of an own one.
     Returns the files. Raises RuntimeError naming every page that logged an error, broke the Content-Security-Policy or
