@@ -82,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     enrol.add_argument("--url", default="", help="the orchestrator's address (default: the token's)")
     enrol.add_argument("--state", type=Path, default=Path(DEFAULT_STATE), help="state folder (default: %(default)s)")
     enrol.add_argument("--config", type=Path, help="agent.yaml to write if none (default: in the state folder)")
+    enrol.add_argument("--unless-enrolled", action="store_true", help="do nothing where the machine is enrolled already")
     enrol.add_argument("--force", action="store_true", help="enrol again, for the same site; workloads keep running")
     enrol.add_argument("--json", action="store_true", help="the answer as a JSON document")
     enrol.set_defaults(run=_enrol)
@@ -125,9 +126,13 @@ def _parser() -> argparse.ArgumentParser:
 
 def _enrol(asked: argparse.Namespace) -> int:
     from agent.enrol import enrol
+    from agent.identity import is_enrolled
 
-    token = sys.stdin.readline().strip() if asked.token == "-" else asked.token
     state: Path = asked.state.absolute()
+    if asked.unless_enrolled and is_enrolled(state):
+        _say(json.dumps({"enrolled": False}) if asked.json else f"{state} is enrolled already")
+        return 0
+    token = sys.stdin.readline().strip() if asked.token == "-" else asked.token
     identity = enrol(asked.url, token, state, force=asked.force)
     config: Path = asked.config or state / FILE_NAME
     written = write_minimal(config, state)
