@@ -36,6 +36,7 @@ function waitOf(wave: Wave): string {
   const parts = [
     of("Moving") && `${plural(of("Moving"), "site")} to run it`,
     of("Soaking") && `${plural(of("Soaking"), "site")} to stay healthy for ${span(wave.soakS)}`,
+    of("Waiting") && `${plural(of("Waiting"), "site")} that ${of("Waiting") === 1 ? "says" : "say"} not now`,
     wave.offline && `${plural(wave.offline, "offline site")} to come back`,
     of("Pending") && !of("Moving") && !of("Soaking") && `${plural(of("Pending"), "site")} to be told`,
   ].filter(Boolean);
