@@ -20,8 +20,8 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}\Z")  # it becomes a folder's name
 def pair_of(instance: Wanted) -> str:
     """``tank.north``: release name and pair name; empty for an instance that stands alone, or over a network."""
     said = _said(instance)
-    name = said.get("name")
-    if said.get("over", "memory") != "memory" or not isinstance(name, str) or not _NAME.match(name):
+    name = said.get("name", "pair")
+    if not said or said.get("over", "memory") != "memory" or not isinstance(name, str) or not _NAME.match(name):
         return ""
     return f"{instance.release.name}.{name}"
 

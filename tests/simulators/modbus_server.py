@@ -8,8 +8,10 @@ gateway. `silent` keeps connections and drops requests: a device that has lost i
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections import deque
+from contextvars import ContextVar
 from typing import Literal, Protocol
 
 from pymodbus.constants import ExcCodes
@@ -24,6 +26,9 @@ Area = Literal["coil", "discrete", "input", "holding"]
 
 # Modbus Messaging on TCP/IP V1.0b, 3.1.3: more than this without a request in it is noise.
 LONGEST_FRAME = 260
+
+# Whose request is being answered, for a machine that counts its clients; connections are numbered from 1.
+connection: ContextVar[int] = ContextVar("connection", default=0)
 
 
 class Image(Protocol):
@@ -46,7 +51,10 @@ _AREA_OF_FUNCTION: dict[int, Area] = {
 class _Handler(ServerRequestHandler):
     """One client's connection. Requests that arrive together are answered one after the other, in order."""
 
+    _numbers = itertools.count(1)
+
     def __init__(self, *owner: object) -> None:
+        self._number = next(self._numbers)
         super().__init__(*owner)  # type: ignore[no-untyped-call]  # pymodbus has no types here
         self._waiting: deque[tuple[ModbusPDU, tuple[str, int] | None]] = deque()
         self._rest = b""
@@ -67,6 +75,7 @@ class _Handler(ServerRequestHandler):
 
     async def handle_request(self) -> None:
         """Answer the oldest request; called once for each."""
+        connection.set(self._number)
         self.last_pdu, self.last_addr = self._waiting.popleft()
         if self.last_pdu.dev_id not in self.server.context.devices:
             refusal = ExceptionResponse(self.last_pdu.function_code, ExcCodes.GATEWAY_NO_RESPONSE)

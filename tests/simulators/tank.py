@@ -18,6 +18,7 @@ Zero-based addresses, unit 1:
 | input | 7 | the longest time between two of them since the reset, ms |
 | input | 8 | how often the fail-safe switched the pump off |
 | input | 9, 10 | smallest and largest level since the reset, mm |
+| input | 11 | how often another connection than before wrote the pump's speed, since the reset |
 | discrete | 0 | overfill switch |
 | holding | 0 | speed of the pump, 0.1 %, 0 to 1000 |
 | holding | 1 | mean opening of the consumer's valve, 0.1 %, 0 to 1000 |
@@ -36,7 +37,7 @@ import time
 from collections.abc import Callable
 
 from tests.simulators import process
-from tests.simulators.modbus_server import Area, MachineServer
+from tests.simulators.modbus_server import Area, MachineServer, connection
 
 AREA_M2 = 0.25
 HEIGHT_MM = 2000.0
@@ -89,10 +90,12 @@ class TankImage:
         self._trips = 0
         self._tripped = False
         self._lamps = [0, 0, 0]
+        self._writer = 0
         self._reset()
 
     def _reset(self) -> None:
         self._longest_s = 0.0
+        self._writers = 0
         self._lowest = self._highest = self.tank.level
 
     def tick(self, dt_s: float) -> None:
@@ -110,7 +113,7 @@ class TankImage:
         return 0.0 if self._written_at is None else self._clock() - self._written_at
 
     def addresses(self, area: Area, *, writable: bool | None = None) -> list[int]:
-        count = {"input": 11, "holding": 2, "coil": 9, "discrete": 1}[area]
+        count = {"input": 12, "holding": 2, "coil": 9, "discrete": 1}[area]
         exists = area in ("holding", "coil")
         return list(range(count)) if writable in (None, exists) else []
 
@@ -130,6 +133,7 @@ class TankImage:
                 self._trips & 0xFFFF,
                 round(self._lowest),
                 round(self._highest),
+                self._writers & 0xFFFF,
             ],
             "discrete": [int(tank.level > OVERFILL_MM)],
             "holding": [round(tank.speed * 10), round(tank.mean_valve * 10)],
@@ -154,6 +158,9 @@ class TankImage:
         if 0 in wanted:
             if self._written_at is not None:
                 self._longest_s = max(self._longest_s, self._silent_s())
+            if connection.get() != self._writer:
+                self._writers += self._writer != 0
+                self._writer = connection.get()
             self._written_at = self._clock()
             self._writes += 1
             self._tripped = False

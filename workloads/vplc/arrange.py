@@ -15,6 +15,7 @@ from manifests.errors import Problem
 from manifests.model import RunContext
 from vplc.scan.layout import Layout
 from workloads.kit import context as contexts
+from workloads.vplc import pair as pairs
 from workloads.vplc.config import WHERE, Address, VplcConfig
 from workloads.vplc.program import LAYOUT_NAME, LIBRARY_NAME, Control
 
@@ -70,6 +71,12 @@ def arrange(
         scan["priority"] = context.control.priority
         scan["tasks"] = _watchdogs(scan, layout, context.control.watchdog_ms)
         problems.extend(_period(layout, context.control.period_ms))
+    if config.pair is not None:
+        scan["standby"], found = pairs.standby(config.pair, context)
+        problems.extend(found)
+    # With a standby on this node the image is that of both hosts, and the drivers of both take turns.
+    channel = pairs.channel(config.pair, context)
+    image, turns = (str(channel), ("--standby", str(run))) if channel else (str(run), ())
     named = {name: _placed(one, config.drivers.get(name)) for name, one in dict(scan.get("drivers", {})).items()}
     scan["drivers"] = {name: _addressed(settings, context) for name, settings in named.items()}
     scan_path = run / SCAN_NAME
@@ -83,7 +90,7 @@ def arrange(
         kind = str(settings.get("kind", "external"))
         if kind == "external":
             continue
-        command = (*module, "vplc.drivers", kind, str(run), name, str(scan_path))
+        command = (*module, "vplc.drivers", kind, image, name, str(scan_path), *turns)
         processes.append(Process(DRIVER + name, command, late=True))
     for name, settings in control.servers.items():
         file = f"server.{name}.json"

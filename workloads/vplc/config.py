@@ -7,14 +7,14 @@ the types below, with exactly the set-points and forces that the program allows,
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
 from manifests.configuration import LIVE, UNIT
 from manifests.errors import Problem
-from manifests.model import TopicLevel
+from manifests.model import Name, TopicLevel
 from vplc.scan.layout import Layout
 from workloads.kit.service import KitConfig
 from workloads.vplc.program import WHOLE_NUMBERS, Adjustable, Control
@@ -44,10 +44,30 @@ class Address(_Part, frozen=True):
     url: Annotated[str, Meta(pattern=r"^opc\.tcp://", max_length=500)] | None = None
 
 
+Link = Annotated[str, Meta(pattern=r"^\[?[A-Za-z0-9.:-]{1,253}\]?:[0-9]{1,5}$", max_length=260)]
+
+
+class Pair(_Part, frozen=True):
+    """Hot standby: two instances of this release, one ``primary`` and one ``standby``. ``over`` memory: both on this
+    node, and ``name`` is what both have in common. ``over`` network: on two nodes, which need ``listen`` and ``peer``
+    (host:port), and a ``witness`` on a third one or the word ``partition: stop``."""
+
+    role: Literal["primary", "standby"]
+    name: Name = "pair"
+    over: Literal["memory", "network"] = "memory"
+    missed_scans: Annotated[int, Meta(ge=1, le=1000)] | None = None
+    listen: Link | None = None
+    peer: Link | None = None
+    witness: Link | None = None
+    partition: Literal["stop"] | None = None
+    lease_ms: Annotated[float, Meta(ge=0.1, le=600_000)] | None = None
+
+
 class VplcConfig(KitConfig, frozen=True):
     """``parameters`` and ``forces`` are live: they change without a restart."""
 
     place: Place
+    pair: Pair | None = None
     drivers: Mapping[str, Address] = {}
     sample_ms: Annotated[int, Meta(ge=50, le=60_000)] = 500
     max_silence_ms: Annotated[int, Meta(ge=1000, le=3_600_000)] = 60_000

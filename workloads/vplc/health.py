@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from manifests.messages import DeviceStatus, State
-from vplc.scan.status import Histogram, Status, TaskStatus
+from vplc.drivers.turn import OTHERS
+from vplc.scan.status import Histogram, Pair, Status, TaskStatus
 from workloads.vplc.arrange import DRIVER, HOST, SERVER
 
 WINDOW_S = 60.0  # latency is that of the last minute: what was late an hour ago is history
@@ -57,6 +58,10 @@ def judge(found: Status | None, processes: Mapping[str, ProcessState], problem: 
             return Verdict(State.STARTING, "HostStarting", f"the scan host {ended}")
         return Verdict(State.FAILED, "HostDown", problem or f"the scan host {ended}")
     remarks = [f"alarm: {alarm}" for alarm in found.alarms]
+    if found.pair is not None:
+        remarks.insert(0, _duty(found.pair))
+        if found.pair.duty == "following" and not found.pair.ready:
+            return Verdict(State.RUNNING, "Degraded", "; ".join(remarks))
     if forced:
         remarks.insert(0, f"forced: {', '.join(forced)}")
     faulted = [task for task in found.tasks if task.state != "run"]
@@ -69,6 +74,12 @@ def judge(found: Status | None, processes: Mapping[str, ProcessState], problem: 
         remarks.insert(0, f"retained values could not be saved {found.retain_failures} times")
         return Verdict(State.RUNNING, "Degraded", "; ".join(remarks))
     return Verdict(State.RUNNING, "Ok", "; ".join(remarks))
+
+
+def _duty(pair: Pair) -> str:
+    if pair.duty == "following":
+        return "standby, ready" if pair.ready else f"standby, not ready: {pair.reason}"
+    return f"leads, epoch {pair.epoch}, {'a standby is ready' if pair.ready else 'no standby is ready'}"
 
 
 def _fault(task: TaskStatus) -> str:
@@ -125,6 +136,15 @@ def measures(found: Status, latency: Sequence[Histogram], processes: Mapping[str
         "memory_locked": float(found.memory_locked),
         "alarms": len(found.alarms),
     }
+    if found.pair is not None:
+        out |= {
+            "pair_leads": float(found.pair.duty == "leading"),
+            "pair_ready": float(found.pair.ready),
+            "pair_epoch": found.pair.epoch,
+            "pair_takeovers": found.pair.takeovers,
+            "pair_fenced": found.pair.fenced,
+            "pair_misses": found.pair.misses,
+        }
     worst = {
         "wake_p50_us": _worst(latency, 0.5),
         "wake_p99_us": _worst(latency, 0.99),
@@ -169,6 +189,8 @@ def neighbours(
             state, reason, detail = State.FAILED, "Exited", f"ended with {process.end}; is started again"
         elif row is not None and row.get("pid") == process.pid:
             state, reason = _DRIVER_STATES.get(str(row["state"]), (State.FAILED, "Unknown"))
+            if row["reason"] == OTHERS:
+                state, reason = State.RUNNING, "Ok"  # as it should be: this one stands by
             detail = f"{row['device']}: {row['reason']}" if row["reason"] else str(row["device"])
             since_ns = int(row["since_unix_ns"])
         out.append(DeviceStatus(name=name, state=state, reason=reason, since_ns=since_ns, detail=detail[:500]))

@@ -6,6 +6,9 @@ folder; everything that may take time runs in a thread. The host never waits for
 Set-points are written when they change and whenever a new host begins, because what is wanted is known and what a host
 begins with is not. Forces of the centre are remembered in the run folder, so that clearing one ends it also after this
 process was replaced; forces that somebody made at the node are never ended from the centre.
+
+Of a pair only the host that leads is written to. The one that follows has the leader's values, set-points and forces
+among them, and goes on with these when it takes over: what its own configuration says counts when it begins alone.
 """
 
 from __future__ import annotations
@@ -30,12 +33,14 @@ from vplc.scan.errors import NotRunning, Refused, ScanError
 from vplc.scan.layout import Variable
 from vplc.scan.layout import load as load_layout
 from vplc.scan.status import Status
+from vplc.scan.values import Json
 from workloads.kit import context as contexts
 from workloads.kit.config import parse, refuse
 from workloads.kit.samples import NAN
 from workloads.kit.service import Runtime
 from workloads.vplc import config as configs
 from workloads.vplc import health, start, telemetry
+from workloads.vplc import pair as pairs
 from workloads.vplc.arrange import SCAN_NAME, STATE_NAME
 from workloads.vplc.config import VplcConfig
 from workloads.vplc.inquiries import Reader
@@ -64,6 +69,9 @@ class VplcMonitor:
         self._points = self._declare()
         self._groups = _groups([self._index[path.upper()] for path in self._paths()])
         self._watchers: list[watch.Watcher] = []
+        shared = pairs.channel(config.pair, runtime.context)
+        self._forces = (shared or self._run) / FORCES_NAME  # whoever takes over must end what the centre clears
+        self._pair: status.Pair | None = None
         self._life: tuple[int, int] | None = None  # of the host: pid and start
         self._applied: tuple[int, int] | None = None
         self._window = health.Window()
@@ -129,7 +137,8 @@ class VplcMonitor:
         forced: tuple[str, ...] = ()
         if running and found is not None:
             self._life = (found.pid, found.started_unix_ns)
-            if self._applied != self._life:
+            await self._watch_pair(found.pair)
+            if self._applied != self._life and self._begins():
                 await self._apply_to_new_host(self._life)
             forced = await asyncio.to_thread(self._forced) if found.forces else ()
             latency = self._window.latest(found, time.monotonic())
@@ -138,6 +147,24 @@ class VplcMonitor:
         if verdict != self._verdict:
             self._verdict = verdict
             self._runtime.set_state(verdict.state, verdict.reason, verdict.detail)
+
+    async def _watch_pair(self, pair: status.Pair | None) -> None:
+        before, self._pair = self._pair, pair
+        if pair is not None and before is not None and before.duty != pair.duty:
+            who = f"{self._runtime.context.instance}: {pair.reason}"
+            detail: dict[str, Json] = {"epoch": pair.epoch}
+            await asyncio.to_thread(journal.note, self._run, who, pair.duty, detail)
+
+    def _leads(self) -> bool:
+        return self._pair is None or self._pair.duty == "leading"
+
+    def _begins(self) -> bool:
+        """Whether the host has no values from another one."""
+        return self._pair is None or (self._leads() and not self._pair.reason.startswith("took over"))
+
+    def _mirrors(self) -> bool:
+        """Whether the values are those of the plant; a standby that is not ready has only its own."""
+        return self._pair is None or self._leads() or self._pair.ready
 
     def _read(self) -> tuple[Status | None, dict[str, health.ProcessState]]:
         try:
@@ -172,7 +199,7 @@ class VplcMonitor:
         refuse(configs.check(config, self._control))
         async with self._setting:
             changed = {path: value for path, value in config.parameters.items() if self._is_new(path, value)}
-            if self._life is not None:
+            if self._life is not None and self._leads():
                 await asyncio.to_thread(self._set, changed, config.forces)
             self._config = config
 
@@ -189,7 +216,7 @@ class VplcMonitor:
             self._applied = life
 
     def _set(self, parameters: Mapping[str, configs.Value], forces: Mapping[str, configs.Value]) -> None:
-        memory = self._run / FORCES_NAME
+        memory = self._forces
         try:
             with Access(self._run, CENTRE) as access:
                 if parameters:
@@ -235,7 +262,9 @@ class VplcMonitor:
             values = await asyncio.to_thread(self._ask)
             now_ns = self._runtime.now_ns()
             table = self._runtime.table
-            if values is None:
+            if not self._mirrors():
+                pass  # the leader's telemetry speaks for the plant
+            elif values is None:
                 table.fail([point.number for point in self._points], now_ns, Quality.BAD_OUT_OF_SERVICE)
             else:
                 for point in self._points:

@@ -28,6 +28,7 @@ from workloads.kit import context as contexts
 from workloads.kit.config import parse
 from workloads.vplc import build, grants, privileges
 from workloads.vplc import config as configs
+from workloads.vplc import pair as pairs
 from workloads.vplc import program as programs
 from workloads.vplc.arrange import (
     DRIVER,
@@ -128,9 +129,11 @@ def refused(error: Refused) -> DocumentError:
 
 def become_keeper(program: Path) -> None:
     """Does not return. Raises SluiceError when not even the telemetry can be started."""
-    if user := os.environ.get(privileges.USER_VARIABLE):
-        privileges.become(int(user))
     context = contexts.load_context(contexts.run_folder())
+    if user := os.environ.get(privileges.USER_VARIABLE):
+        if context.pair and os.geteuid() == 0:
+            pairs.open_folder(Path(context.pair))
+        privileges.become(int(user))
     binaries = executable(program)
     run = runs_in(context)
     run.mkdir(parents=True, exist_ok=True)
@@ -140,6 +143,7 @@ def become_keeper(program: Path) -> None:
         config = parse(context.config, VplcConfig)
         _, arrangement = arranged(context, config, program, run)
         processes = arrangement.processes
+        pairs.join(pairs.channel(config.pair, context), run)
         for name, data in arrangement.files.items():
             (run / name).write_bytes(data)
     except SluiceError as error:

@@ -18,5 +18,5 @@ async def test_a_client_drives_the_pump_and_sees_it_in_the_books() -> None:
         assert not (await client.write_coils(0, [True, False, True], device_id=1)).isError()
         assert (await client.read_coils(0, count=3, device_id=1)).bits[:3] == [True, False, True]
         assert (await client.write_registers(0, [2000], device_id=1)).exception_code == 3
-        assert (await client.read_input_registers(11, count=1, device_id=1)).exception_code == 2
+        assert (await client.read_input_registers(12, count=1, device_id=1)).exception_code == 2
         client.close()

@@ -43,6 +43,8 @@ class VplcPlant:
         for path in (self.run, self.kept, folder / "scratch"):
             path.mkdir(exist_ok=True)
         self.bus = BusServer(self.run / "bus.sock")
+        self.instance = "tank"
+        self.pair = ""
         self.config: dict[str, Any] = {
             "live": None,
             "place": {"area": "utilities", "line": "water", "asset": "tank1"},
@@ -56,9 +58,10 @@ class VplcPlant:
 
     def write_context(self, **more: Any) -> None:
         context = {
-            "enterprise": "acme", "site": "hh", "node": "edge1", "instance": "tank", "workload": "tank",
+            "enterprise": "acme", "site": "hh", "node": "edge1", "instance": self.instance, "workload": "tank",
             "version": "0.1.0", "generation": 1, "revision": self.revision, "config": self.config,
             "hosts": {"tank-io": self.tank.host}, "writes": GRANTS, "shared": str(self.shared), "kept": str(self.kept),
+            "pair": self.pair,
             "control": {"periodMs": 10, "jitterP999Us": 20000, "watchdogMs": 100, "maxStopMs": 5000, "priority": 60},
         } | more  # fmt: skip
         fresh = self.run / ".context.json"
@@ -105,7 +108,7 @@ class VplcPlant:
 
     def tank_says(self) -> list[int]:
         """The tank's books (`tests.simulators.tank`), by mbpoll."""
-        return [int(word) for word in mbpoll_read(self.tank.host, self.tank.port, 1, "input", 0, "uint16", 11)]
+        return [int(word) for word in mbpoll_read(self.tank.host, self.tank.port, 1, "input", 0, "uint16", 12)]
 
     def writes(self) -> int:
         says = self.tank_says()
@@ -118,6 +121,9 @@ class VplcPlant:
 
     def last_heartbeat(self) -> Heartbeat:
         return self.bus.heartbeats[-1]
+
+    def measure(self, name: str) -> float | None:
+        return self.last_heartbeat().measures.get(name) if self.bus.heartbeats else None
 
     async def heard(self, state: str, reason: str) -> Heartbeat:
         await self.bus.until(

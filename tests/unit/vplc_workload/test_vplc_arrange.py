@@ -194,3 +194,43 @@ def test_what_does_not_fit_the_compiled_program_is_told_with_its_place(more: dic
     found = programs.check(control(**more), layout(), "control.yaml")
     assert any(said in f"{problem.what} {problem.hint}" for problem in found), found
     assert all(problem.path.split("[")[0].split(".")[0] in more for problem in found)
+
+
+# ------------------------------------------------------------ pairs
+
+
+def test_a_pair_on_one_node_shares_a_folder_and_its_drivers_take_turns() -> None:
+    made = arranged(context(pair="/run/pair"), pair={"role": "standby", "name": "north", "missedScans": 3})
+    scan = json.loads(made.files["scan.json"])
+    assert scan["standby"] == {"role": "standby", "channel": "/run/pair/channel", "missed_scans": 3}
+    driver = next(p for p in made.processes if p.name == "driver-io")
+    assert driver.command[4] == "/run/pair/channel"
+    assert driver.command[-2:] == ("--standby", "/run/shared")
+    assert not made.problems
+
+
+def test_a_pair_on_two_nodes_has_addresses_in_numbers_and_drivers_of_its_own() -> None:
+    link = {"listen": "0.0.0.0:7400", "peer": "plc-7:7400", "partition": "stop", "leaseMs": 40}
+    made = arranged(context(pair="/run/pair"), pair={"role": "primary", "over": "network", **link})
+    scan = json.loads(made.files["scan.json"])
+    assert scan["standby"] == {
+        "role": "primary", "listen": "0.0.0.0:7400", "peer": "127.0.0.1:7400", "partition": "stop", "lease_ms": 40,
+    }  # fmt: skip
+    driver = next(p for p in made.processes if p.name == "driver-io")
+    assert driver.command[4] == "/run/shared"
+    assert "--standby" not in driver.command
+
+
+@pytest.mark.parametrize(
+    ("pair", "folder", "wrong"),
+    [
+        ({"role": "primary"}, "", ["this runtime gives two instances no common memory"]),
+        ({"role": "primary", "peer": "a:1"}, "/run/pair", ["is for a pair over a network"]),
+        ({"role": "primary", "over": "network"}, "", ["is missing", "is missing", "needs either witness or partition"]),
+    ],
+)
+def test_a_pair_that_cannot_work_is_refused_with_all_reasons(pair: Any, folder: str, wrong: list[str]) -> None:
+    found = arranged(context(pair=folder), pair=pair).problems
+    assert len(found) == len(wrong)
+    for problem, text in zip(found, wrong, strict=True):
+        assert text in problem.what

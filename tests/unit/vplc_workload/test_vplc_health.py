@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 from manifests.messages import State
-from vplc.scan.status import BUCKETS, Fault, Histogram, Status, TaskStatus
+from vplc.drivers.turn import OTHERS
+from vplc.scan.status import BUCKETS, Fault, Histogram, Pair, Status, TaskStatus
 from workloads.vplc.health import ProcessState, Window, judge, measures, neighbours, parse_processes
 
 
@@ -31,7 +32,7 @@ def status(*tasks: TaskStatus, **more: Any) -> Status:
     usual: dict[str, Any] = dict.fromkeys(Status.__dataclass_fields__, 0)
     usual |= {
         "pid": 7, "alive": True, "phase": "running", "core": 1, "fifo_priority": 60, "memory_locked": True,
-        "started_unix_ns": 1, "alarms": (), "tasks": tasks or (task(),),
+        "started_unix_ns": 1, "alarms": (), "pair": None, "tasks": tasks or (task(),),
     }  # fmt: skip
     return Status(**usual | more)
 
@@ -139,3 +140,35 @@ def test_what_a_dead_driver_said_is_not_taken_for_its_successors_word() -> None:
     row = {"name": "io", "pid": 12, "state": "failed", "reason": "x", "device": "d", "since_unix_ns": 5}
     [told] = neighbours(processes, [row], 0, 0)
     assert told.state is State.RUNNING
+
+
+def pair(duty: str, ready: bool = True, reason: str = "") -> Pair:
+    return Pair(duty, "standby", 3, ready, 1, 0, 0, 100, 2, 1, reason)
+
+
+def test_a_pair_says_who_leads_and_whether_the_other_could() -> None:
+    leads, alone = (judge(status(pair=pair("leading", ready)), HOST, "", ()) for ready in (True, False))
+    assert (leads.reason, leads.detail) == ("Ok", "leads, epoch 3, a standby is ready")
+    assert (alone.reason, alone.detail) == ("Ok", "leads, epoch 3, no standby is ready")
+    follows = judge(status(pair=pair("following")), HOST, "", ())
+    assert (follows.state, follows.reason, follows.detail) == (State.RUNNING, "Ok", "standby, ready")
+
+
+def test_a_standby_that_could_not_take_over_is_degraded_with_the_reason() -> None:
+    verdict = judge(status(pair=pair("following", False, "the leader runs another program")), HOST, "", ())
+    assert (verdict.reason, verdict.detail) == ("Degraded", "standby, not ready: the leader runs another program")
+
+
+def test_a_pair_is_measured() -> None:
+    found = measures(status(pair=pair("following")), (), HOST)
+    assert (found["pair_leads"], found["pair_ready"], found["pair_epoch"], found["pair_takeovers"]) == (0, 1, 3, 1)
+    assert "pair_leads" not in measures(status(), (), HOST)
+    assert len(found) <= 32  # what a heartbeat carries
+
+
+def test_a_driver_that_stands_by_is_as_it_should_be() -> None:
+    waits = {"driver-io": ProcessState("driver-io", 9, 0, "", 0)}
+    row = {"name": "io", "pid": 9, "state": "waiting", "reason": OTHERS, "device": "d", "since_unix_ns": 5}
+    [found] = neighbours(waits, [row], 0, 0)
+    assert (found.state, found.reason) == (State.RUNNING, "Ok")
+    assert OTHERS in found.detail
