@@ -57,6 +57,9 @@ def head(conn: Connection, entries: int | None = None) -> TreeHead:
 
 def inclusion(conn: Connection, number: int, entries: int) -> tuple[bytes, ...]:
     """Raises ValueError when the entry is not among the first ``entries``."""
+    known = size(conn)
+    if entries > known:
+        raise ValueError(f"there are {known} entries, not {entries}")
     return merkle.inclusion_proof(number, entries, lambda level, index: _node(conn, level, index))
 
 
