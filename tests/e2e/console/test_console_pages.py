@@ -308,8 +308,8 @@ def test_a_node_that_has_not_enrolled_gets_a_token_that_is_shown_once(visit: Any
 
 
 def test_a_tag_opens_its_history_and_a_drag_zooms_into_the_address(visit: Any) -> None:
-    page = visit("/sites/hamburg").page
-    page.locator("a[href*='cooling%2Ftank-1%2Flevel']").click()
+    page = visit("/sites/hamburg?q=cooling/tank-1").page
+    page.get_by_role("link", name="level", exact=True).click()
     expect(page).to_have_url(re.compile("/tag\\?topic="))
     over = page.locator(".u-over")
     over.wait_for()
