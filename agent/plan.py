@@ -3,7 +3,8 @@
 The loop calls it. Per instance one round holds one step, so a step that failed is never followed by one that relied
 on it. What it refuses to do: stop anything for another reason than a desired state that no longer names it, restart an
 instance whose release digest and configuration are unchanged (live parameters aside), start or replace what this
-node cannot honour, or stop or replace what runs while the site holds its changes.
+node cannot honour, stop or replace what runs while the site holds its changes, or replace both instances of a hot
+standby pair at once: the standby comes first, and the other one hands over to it when it is stopped.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from agent.actions import Action, Configure, Connect, Pull, Remove, Replace, Start, Stop, Wait
+from agent.pairs import is_standby, pair_of
 from agent.placement import ControlNode, Place, place
 from agent.runtimes.base import Attempts, Observed, ObservedInstance, Phase, Wanted
 
@@ -20,6 +22,7 @@ FIRST_DELAY_NS = 1 * _SECOND
 LONGEST_DELAY_NS = 60 * _SECOND
 CRASH_LOOP_AFTER = 3  # failures in a row: one is chance, two may be the same cause, three is a loop
 STABLE_NS = 60 * _SECOND  # running this long ends a row of failures
+PAIR_NS = 10 * _SECOND  # what a new standby is given to start and to follow
 NOT_PLACEABLE = "NotPlaceable"
 HELD = "Held"
 NO_CONTROL = ControlNode()
@@ -55,6 +58,8 @@ def plan(
         step = _step(instance, observed, places[instance.name], now_ns)
         if held and isinstance(step, Replace) and observed.instances[instance.name].phase is not Phase.EXITED:
             step = Wait(instance.name, HELD, held)
+        if isinstance(step, Replace):
+            step = _in_turn(step, desired, observed, now_ns)
         if isinstance(step, Pull):
             if step.artifact.root.digest in pulling:
                 step = Wait(instance.name, "Pulling", "another instance needs the same artifact")
@@ -100,6 +105,27 @@ def _step(instance: Wanted, observed: Observed, where: Place, now_ns: int) -> Ac
     if found is None or unchanged:
         return Start(instance)
     return Replace(instance, found.release_digest, found.config_digest)
+
+
+def _in_turn(step: Replace, desired: Sequence[Wanted], observed: Observed, now_ns: int) -> Action:
+    """Waits for the other instance of its pair while that is about to be replaced, or has only just begun. One that
+    does not run is nothing to wait for."""
+    pair = pair_of(step.instance)
+    for other in desired:
+        found = observed.instances.get(other.name)
+        if not pair or other.name == step.name or pair_of(other) != pair or found is None:
+            continue
+        if found.phase is not Phase.RUNNING:
+            continue
+        if (found.release_digest, found.config_digest) != (other.release_digest, other.config_digest):
+            if (is_standby(step.instance), other.name) < (is_standby(other), step.name):
+                return Wait(step.name, "PairInTurn", f"{other.name} stands by for it and is replaced first")
+            continue
+        life = observed.attempts.get(other.name, Attempts())
+        if life.life_ns and now_ns < life.life_ns + PAIR_NS:
+            ready_ns = life.life_ns + PAIR_NS
+            return Wait(step.name, "PairInTurn", f"{other.name} has just begun and is to follow first", ready_ns)
+    return step
 
 
 def _configured(instance: Wanted, observed: Observed) -> Action | None:

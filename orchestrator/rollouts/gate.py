@@ -19,6 +19,7 @@ from orchestrator.rollouts.states import HELD
 
 # Names of measures that workloads of class control tell of themselves.
 JITTER = "jitter_p999_us"
+LEADS = "pair_leads"
 COUNTERS = ("overruns", "faults")
 # What a hold explains: the site has not begun, or what runs was not touched.
 HELD_BACK = frozenset({"NotAdopted", "OtherRelease", "OtherConfiguration"})
@@ -114,6 +115,8 @@ def _control_trouble(placed: PlacedInstance, found: InstanceStatus | None) -> tu
     if control is None:
         return None
     jitter = found.measures.get(JITTER)
+    if jitter is None and found.measures.get(LEADS) == 0:
+        return None  # the standby of a pair does not scan: there is nothing to be late with
     if jitter is None:
         return "NoMeasures", f"{placed.instance.name} has not measured its jitter yet"
     if jitter > control.jitter_p999_us:

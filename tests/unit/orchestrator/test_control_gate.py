@@ -76,6 +76,11 @@ def test_the_measured_jitter_decides_within_the_signed_budget(
     assert words in report.detail
 
 
+def test_the_standby_of_a_pair_does_not_scan_and_so_has_no_jitter() -> None:
+    assert judged({"pair_leads": 0.0, "overruns": 0}).healthy
+    assert not judged({"pair_leads": 1.0, "overruns": 0}).healthy
+
+
 def test_counters_of_overruns_and_faults_go_along() -> None:
     assert judged(GOOD).counters == {"tank overruns": 3.0, "tank faults": 0.0}
 
