@@ -82,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     enrol.add_argument("--url", default="", help="the orchestrator's address (default: the token's)")
     enrol.add_argument("--state", type=Path, default=Path(DEFAULT_STATE), help="state folder (default: %(default)s)")
     enrol.add_argument("--config", type=Path, help="agent.yaml to write if none (default: in the state folder)")
-    enrol.add_argument("--unless-enrolled", action="store_true", help="do nothing where the machine is enrolled already")
+    enrol.add_argument("--unless-enrolled", action="store_true", help="nothing to do where it is enrolled already")
     enrol.add_argument("--force", action="store_true", help="enrol again, for the same site; workloads keep running")
     enrol.add_argument("--json", action="store_true", help="the answer as a JSON document")
     enrol.set_defaults(run=_enrol)

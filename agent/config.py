@@ -53,11 +53,11 @@ class ControlConfig(_Part, frozen=True):
 class KubernetesConfig(_Part, frozen=True):
     """A Kubernetes cluster as the runtime of this node; see ``manifests/kubernetes/README.md``.
 
-    ``kubeconfig`` empty: the agent is a pod of that cluster. ``namespace`` empty: ``sluice-<site>``. ``machine``: what
-    the cluster calls this node; needed where it has several. ``run_folder``: the folder of sockets and contexts, under
-    the same path for the agent and for the node; beside it lies ``kept``. ``claim``: a PersistentVolumeClaim whose
-    volume holds both, instead of the node's own path. ``registry`` empty: images are loaded on the node beforehand;
-    ``image_folder``: where the agent lays them as archives for that.
+    ``kubeconfig`` empty: the agent is a pod of that cluster. ``namespace`` empty: the pod's own, or ``sluice-<site>``.
+    ``machine``: what the cluster calls this node; needed where it has several. ``run_folder``: the folder of sockets
+    and contexts, under the same path for the agent and for the node; beside it lies ``kept``. ``claim``: a
+    PersistentVolumeClaim whose volume holds both, instead of the node's own path. ``registry`` empty: images are loaded
+    on the node beforehand; ``image_folder``: where the agent lays them as archives for that.
     """
 
     kind: Literal["kubernetes"]

@@ -50,6 +50,7 @@ from manifests.model import OCI_MANIFEST, Artifact, WorkloadClass
 from manifests.oci import hybrid_tar, image_ids
 
 NO_RT_SHARE = "no real-time share: Kubernetes gives none where the kernel shares real-time out by group"
+NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 START_WAIT_S = 20.0  # for the first life to begin; a slow node goes on starting without us
 REFUSAL_WAIT_S = 3.0  # what stands in the way for longer is said; a scheduler's first look often comes too early
 END_WAIT_S = 30.0  # beyond the grace: the kubelet must also tell
@@ -78,7 +79,7 @@ def from_config(config: AgentConfig, said: KubernetesConfig, *, site: str, node:
     place = Place(
         site=site,
         node=node,
-        namespace=said.namespace or f"sluice-{site}",
+        namespace=said.namespace or _own_namespace(said) or f"sluice-{site}",
         runs=PurePosixPath(runs),
         kept=PurePosixPath(runs.parent / "kept"),
         claim=said.claim,
@@ -91,6 +92,13 @@ def from_config(config: AgentConfig, said: KubernetesConfig, *, site: str, node:
     cluster = Cluster(Path(said.kubeconfig) if said.kubeconfig else None, context=said.context)
     image_folder = Path(said.image_folder) if said.image_folder else None
     return KubernetesRuntime(state, cluster, place, image_folder=image_folder)
+
+
+def _own_namespace(said: KubernetesConfig) -> str:
+    """Of the pod that this agent is; empty where it is none."""
+    with contextlib.suppress(OSError):
+        return "" if said.kubeconfig else NAMESPACE_FILE.read_text("ascii").strip()
+    return ""
 
 
 def _secrets(state: Path) -> PurePosixPath | None:
