@@ -115,6 +115,7 @@ def test_who_may_not_set_is_told_who_may(visit: Any, far: Any) -> None:
     far.scene.may_set = False
     watched = visit(PROGRAM)
     page = watched.page
+    expect(section(page, "Set-points")).to_contain_text("Who has the role OT engineer for hamburg may")
     field = section(page, "Set-points").get_by_label(re.compile("New value of Tank.gain"))
     field.fill("0.7")
     field.press("Enter")

@@ -15,6 +15,7 @@ from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Str
 from orchestrator.api import people_shapes as people
 from orchestrator.api import schemas as s
 from orchestrator.api.guards import CONTENT_SECURITY_POLICY
+from orchestrator.people.permissions import Permission
 from tests.support.console_backend.answers import problem, sse
 from tests.support.console_backend.events import events as event_views
 from tests.support.console_backend.rollouts import changes
@@ -61,6 +62,9 @@ def build_app(plants: Plants, dist: Path = DIST) -> FastAPI:
             setup_required=not plants.scene.password_set,
             user="admin" if inside else None,
             csrf_token="csrf" if inside else None,
+            permissions=[
+                one for one in Permission if inside and (plants.scene.may_set or one is not Permission.SET_PARAMETERS)
+            ],
         )
 
     @app.get(f"{api}/session")

@@ -16,6 +16,11 @@ class CurrentSession {
     live.whenRefused = () => void this.load();
   }
 
+  /** Held at one site at least: whether at this one, the orchestrator says when it is asked. */
+  may(permission: Session["permissions"][number]): boolean {
+    return this.view?.permissions.includes(permission) ?? false;
+  }
+
   async load(): Promise<void> {
     try {
       await this.#take(await get<Session>("/session"));
