@@ -9,15 +9,17 @@ the kubeconfig.
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
 import socket
 import ssl
 import subprocess
 import time
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
 from urllib.parse import urlsplit
 
 import yaml
@@ -71,6 +73,24 @@ def _authority(url: str) -> bytes:
     return str(chain[-1].public_bytes()).encode()
 
 
+@contextmanager
+def _alone(users: IO[str]) -> Iterator[None]:
+    """Given up before it is asked for alone: two that hold it and want all of it would wait for each other."""
+    fcntl.flock(users, fcntl.LOCK_UN)
+    fcntl.flock(users, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        fcntl.flock(users, fcntl.LOCK_SH)
+
+
+def _users() -> Path:
+    """Held shared by every namespace in use, and alone by who disturbs all of them."""
+    place = ROOT / "build"
+    place.mkdir(exist_ok=True)
+    return place / "cluster.users"
+
+
 class ClusterNamespace:
     """One site's namespace, as an installer leaves it; ``close`` takes it away."""
 
@@ -83,6 +103,8 @@ class ClusterNamespace:
         self.host_network = not kubectl(
             "get", "pods", "-A", "-l", "k8s-app in (kube-dns,kube-proxy)", "-o", "name", check=False
         )
+        self._users = _users().open("a")
+        fcntl.flock(self._users, fcntl.LOCK_SH)
         kubectl("create", "namespace", self.name)
         for shipped in ("role.yaml", "binding.yaml"):
             kubectl("apply", "-n", self.name, "-f", str(SHIPPED / shipped))
@@ -109,8 +131,8 @@ class ClusterNamespace:
             site=self.site,
             node=node,
             namespace=self.name,
-            runs=state / "run",
-            kept=state / "kept",
+            runs=PurePosixPath(state / "run"),
+            kept=PurePosixPath(state / "kept"),
             machine=self.node,
             host_network=self.host_network,
             **place,
@@ -141,3 +163,14 @@ class ClusterNamespace:
 
     def close(self) -> None:
         kubectl("delete", "namespace", self.name, "--wait=false", check=False)
+        self._users.close()
+
+    @contextmanager
+    def cordoned(self) -> Iterator[None]:
+        """No new pods on its node, while no other test uses the cluster."""
+        with _alone(self._users):
+            kubectl("cordon", self.node)
+            try:
+                yield
+            finally:
+                kubectl("uncordon", self.node)

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,8 @@ def make(
             workload_class=WorkloadClass.TRANSLATOR,
             artifacts=(artifact,),
             conduits=(Conduit(segment="ot"), Conduit(segment="site")),
-            provides=(Service(name="work", segment="site", port=1234),),
+            # Each site its own: on a cluster whose pods use the machine's network, two tests must not want the same.
+            provides=(Service(name="work", segment="site", port=20_000 + zlib.crc32(site.encode()) % 10_000),),
             resources=Resources(memory_mb=32, cpus=0.25, pids=16, scratch_mb=4),
         ),
         release_digest=f"sha256:{version:064x}",
