@@ -338,6 +338,23 @@ class Artifact(Signed, frozen=True):
     command: tuple[str, ...] = ()
 
 
+class BillOfMaterials(Signed, frozen=True):
+    """What one artifact is made of (``manifests.sbom``): a CycloneDX document among the release's blobs."""
+
+    platform: str
+    blob: Blob
+    components: Annotated[int, Meta(ge=0)]
+
+
+class Provenance(Signed, frozen=True):
+    """Where a release was built: the source's commit, and the versions of what built it. Said by the builder; the
+    signature makes it the signer's word."""
+
+    commit: str = ""
+    changed: bool = False  # the source held changes that no commit has
+    builders: Mapping[str, str] = {}
+
+
 class WorkloadRelease(Signed, frozen=True):
     """What people sign: one immutable version of a workload. Its canonical JSON is the catalog target.
 
@@ -358,6 +375,8 @@ class WorkloadRelease(Signed, frozen=True):
     control: Control | None = None
     writes: tuple[WriteGrant, ...] = ()
     keeps: bool = False
+    sboms: tuple[BillOfMaterials, ...] = ()
+    provenance: Provenance | None = None
     format: Literal["sluice.release/1"] = "sluice.release/1"
 
 

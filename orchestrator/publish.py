@@ -183,6 +183,10 @@ class Publisher:
         proper = release_path(release.workload_class, release.name, release.version)
         if proper != path:
             problems.append(Problem("catalog", path, f"this release belongs under {proper}"))
+        for bill in release.sboms:
+            if self._blobs.size(bill.blob.digest) != bill.blob.size:
+                what = f"bill of materials {bill.blob.digest} of {bill.platform} was not uploaded"
+                problems.append(Problem("catalog", path, what, "upload the blobs first, the catalog last"))
         for artifact in release.artifacts:
             for blob in (artifact.root, *artifact.blobs):
                 if self._blobs.size(blob.digest) != blob.size:

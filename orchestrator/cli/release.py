@@ -8,11 +8,15 @@ signed) and its blobs; a catalog folder holds the catalog's public metadata.
 from __future__ import annotations
 
 import base64
+import json
 import os
+import platform as platform_module
+import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from importlib.metadata import version as metadata_version
 from pathlib import Path
 from typing import Annotated
 
@@ -26,8 +30,9 @@ from manifests.checking import METADATA_FILE
 from manifests.configuration import check_schema
 from manifests.errors import DocumentError, MachineError, Problem
 from manifests.load import load_files
-from manifests.model import Artifact, Blob, ImageSource, Workload, WorkloadRelease
+from manifests.model import Artifact, BillOfMaterials, Blob, ImageSource, Provenance, Workload, WorkloadRelease
 from manifests.oci import export_image, pack_process
+from manifests.sbom import components_of, document
 from manifests.signing import parse_release, release_bytes, release_digest
 from orchestrator.api.schemas import CatalogUpload, CatalogView, ReleaseView
 from orchestrator.cli.commissioned import commissioned
@@ -118,11 +123,12 @@ def _build(workload: Workload, out: Path, only: set[str], packages: Path) -> Wor
         elif skipped:
             raise MachineError("no container engine answers", remedy="start it, or give the workload a process image")
     blobs = out / BLOBS_NAME
+    artifacts = tuple(_artifact(workload.metadata.name, image, blobs, packages) for image in wanted)
     return WorkloadRelease(
         name=workload.metadata.name,
         version=spec.version,
         workload_class=spec.workload_class,
-        artifacts=tuple(_artifact(workload.metadata.name, image, blobs, packages) for image in wanted),
+        artifacts=artifacts,
         description=spec.description or workload.metadata.description,
         config_schema=spec.config_schema,
         resources=spec.resources,
@@ -133,7 +139,46 @@ def _build(workload: Workload, out: Path, only: set[str], packages: Path) -> Wor
         control=spec.control,
         writes=spec.writes,
         keeps=spec.keeps,
+        sboms=tuple(_bill(workload, artifact, blobs) for artifact in artifacts),
+        provenance=_provenance(packages),
     )
+
+
+def _bill(workload: Workload, artifact: Artifact, blobs: Path) -> BillOfMaterials:
+    name, version = workload.metadata.name, workload.spec.version
+    parts = components_of(artifact, partial(_blob_file, blobs), version)
+    data = document(name, version, artifact, parts)
+    digest = release_digest(data)
+    _write(_blob_file(blobs, digest), data)
+    return BillOfMaterials(platform=artifact.platform, blob=Blob(digest=digest, size=len(data)), components=len(parts))
+
+
+def _provenance(source: Path) -> Provenance:
+    """Without git, or outside of a checkout, the commit stays empty: what is not known is not made up."""
+
+    def git(*arguments: str) -> str:
+        try:
+            run = ["git", "-C", str(source), *arguments]
+            return subprocess.run(run, capture_output=True, text=True, timeout=20, check=True).stdout.strip()
+        except (OSError, subprocess.SubprocessError):
+            return ""
+
+    builders = {"sluice": metadata_version("sluice"), "python": platform_module.python_version()}
+    commit = git("rev-parse", "HEAD")
+    return Provenance(commit=commit, changed=bool(commit and git("status", "--porcelain")), builders=builders)
+
+
+@app.command("show")
+def show_release(folders: Folders, as_json: JsonFlag = False) -> None:
+    """What releases hold: what they may do, what they are made of, where they were built. Works without any network."""
+    releases = [(folder, _read_release(folder)) for folder in _without_blobs(folders)]
+    for folder, release in releases:
+        _check_blobs(folder, release)
+    if as_json:
+        print_json([json.loads(release_bytes(release)) for _, release in releases])
+        return
+    for _, release in releases:
+        show(release, None)
 
 
 def _artifact(name: str, image: ImageSource, blobs: Path, packages: Path) -> Artifact:
@@ -273,6 +318,7 @@ def _read_release(folder: Path) -> WorkloadRelease:
 
 def _blobs(release: WorkloadRelease) -> list[Blob]:
     found = {blob.digest: blob for artifact in release.artifacts for blob in (artifact.root, *artifact.blobs)}
+    found |= {bill.blob.digest: bill.blob for bill in release.sboms}
     return list(found.values())
 
 

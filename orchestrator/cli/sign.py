@@ -225,6 +225,8 @@ def check_blobs(place: Place, release: WorkloadRelease) -> tuple[Commissioned, .
         for artifact in release.artifacts:
             for blob in (artifact.root, *artifact.blobs):
                 _check_blob(place, blob, Path(name) if keep else None)
+        for bill in release.sboms:
+            _check_blob(place, bill.blob, None)
         return commissioned(release, lambda digest: Path(name) / digest.removeprefix("sha256:"))
 
 
@@ -250,6 +252,14 @@ def show(release: WorkloadRelease, before: WorkloadRelease | None, *, deep: bool
     console.print(
         f"  {release_digest(release_bytes(release))}" + (" and all its blobs recomputed here" if deep else "")
     )
+    for bill in release.sboms:
+        console.print(f"  {bill.platform}: {bill.components} components, {bill.blob.digest}")
+    if release.provenance is not None:
+        told = release.provenance
+        source = f"commit {told.commit}" if told.commit else "an unknown commit"
+        changed = ", with changes that no commit has" if told.changed else ""
+        builders = ", ".join(f"{name} {version}" for name, version in sorted(told.builders.items()))
+        console.print(escape(f"  built from {source}{changed}; {builders}"), soft_wrap=True)
     lines = differences(before, release)
     about = ""
     unchanged = 0

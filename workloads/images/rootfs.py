@@ -139,13 +139,40 @@ def make(rootfs: Rootfs, target: Path, architecture: str) -> None:
     fetch(rootfs.packages, raw, architecture)
     try:
         with tarfile.open(raw) as archive:
-            chosen = select(_read(archive), rootfs)
+            entries = _read(archive)
+        chosen = select(entries, rootfs)
+        chosen |= status_of(entries[PACKAGES].data.decode(), chosen)
     finally:
         raw.unlink(missing_ok=True)
     temporary = target.with_suffix(".part")
     with tarfile.open(temporary, "w", format=tarfile.PAX_FORMAT) as out:
         _write(out, chosen, rootfs.links)
     temporary.replace(target)
+
+
+PACKAGES = "packages.list"  # which package, in which version, brought which file
+# Nothing is installed, so no package manager knows; said while the packages are still there.
+_LIST_PACKAGES = (
+    'for deb in "$1"/var/cache/apt/archives/*.deb; do '
+    "dpkg-deb --show --showformat='= ${Package} ${Version} ${Architecture}\\n' \"$deb\"; "
+    'dpkg-deb --fsys-tarfile "$deb" | tar -t; done > "$1"/' + PACKAGES
+)
+
+
+def status_of(packages: str, chosen: Iterable[str]) -> dict[str, Entry]:
+    """A record of every package of which a file stays, where scanners look for it in images without dpkg."""
+    kept = {path for path in chosen if not path.startswith("usr/share/doc/")}
+    found: dict[str, Entry] = {}
+    stanza, name = "", ""
+    for line in packages.splitlines():
+        if line.startswith("= "):
+            _, name, version, architecture = line.split(" ")
+            stanza = (
+                f"Package: {name}\nStatus: install ok installed\nVersion: {version}\nArchitecture: {architecture}\n"
+            )
+        elif line.removeprefix("./") in kept:
+            found[f"var/lib/dpkg/status.d/{name}"] = Entry(0o644, stanza.encode())
+    return found
 
 
 def fetch(packages: Iterable[str], target: Path, architecture: str) -> None:
@@ -162,6 +189,7 @@ def fetch(packages: Iterable[str], target: Path, architecture: str) -> None:
         "--dpkgopt=path-exclude=/usr/share/doc/*",
         "--dpkgopt=path-include=/usr/share/doc/*/copyright",
         "--dpkgopt=path-exclude=/usr/share/man/*",
+        f"--extract-hook={_LIST_PACKAGES}",
         "--dpkgopt=path-exclude=/usr/share/locale/*",
         SUITE,
         str(target),

@@ -86,7 +86,25 @@ def install(requirements: Path, wheelhouse: Path, target: Path, architecture: st
         "-r",
         str(requirements),
     )
+    note_hashes(requirements.read_text(encoding="utf-8"), wheelhouse, target, architecture)
     strip(target, unused)
+
+
+def note_hashes(lock: str, wheelhouse: Path, target: Path, architecture: str) -> None:
+    """Into each dist-info, the hash of the wheel it came from, as the lock pins it: for the bill of materials."""
+    for folder in target.glob("*.dist-info"):
+        name, _, version = folder.name.removesuffix(".dist-info").partition("-")
+        for wheel in sorted(wheelhouse.glob("*.whl")):
+            parts = wheel.name.split("-")
+            same = (_plain(parts[0]), parts[1]) == (_plain(name), version)
+            if same and (machine_of(architecture) in parts[-1] or parts[-1] == "any.whl"):
+                digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+                if f"sha256:{digest}" in lock:
+                    (folder / "WHEEL.sha256").write_text(digest + "\n")
+
+
+def _plain(name: str) -> str:
+    return name.replace(".", "_").replace("-", "_").lower()
 
 
 def strip(target: Path, unused: Sequence[str] = ()) -> None:

@@ -55,6 +55,7 @@ def test_the_archive_is_the_same_bytes_every_time(tmp_path: Path, monkeypatch: p
         folder = tmp_path / target.stem
         (folder / "usr/bin").mkdir(parents=True)
         (folder / "usr/bin/tool").write_bytes(b"tool")
+        (folder / rootfs.PACKAGES).write_text("= tools 1.2 amd64\n./usr/bin/tool\n")
         with tarfile.open(target, "w") as archive:
             archive.add(folder, arcname=".")
 
@@ -69,6 +70,8 @@ def test_the_archive_is_the_same_bytes_every_time(tmp_path: Path, monkeypatch: p
         assert passwd is not None
         assert b"sluice:x:10001:10001:" in passwd.read()
     assert members["usr/bin/alias"].linkname == "tool"
+    assert "var/lib/dpkg/status.d/tools" in members
+    assert rootfs.PACKAGES not in members
     assert {member.uid for member in members.values()} == {0}
     assert {member.mtime for member in members.values()} == {0}
 
@@ -77,3 +80,15 @@ def test_a_missing_tool_is_named_with_its_remedy(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(rootfs, "which", lambda name: None)
     with pytest.raises(ImageError, match=r"mmdebstrap is not installed(.|\n)*\./run setup images"):
         rootfs.make(rootfs.BROKER, tmp_path / "broker.tar", "amd64")
+
+
+def test_a_package_is_recorded_when_a_file_of_it_stays_and_not_for_its_licence_alone() -> None:
+    listed = (
+        "= libssl3 3.0.17-1 amd64\n./usr/lib/libssl.so.3\n./usr/share/doc/libssl3/copyright\n"
+        "= perl-base 5.36 amd64\n./usr/bin/perl\n./usr/share/doc/perl-base/copyright\n"
+    )
+    kept = ["usr/lib/libssl.so.3", "usr/share/doc/libssl3/copyright", "usr/share/doc/perl-base/copyright"]
+    found = rootfs.status_of(listed, kept)
+    assert list(found) == ["var/lib/dpkg/status.d/libssl3"]
+    assert b"Package: libssl3\n" in found["var/lib/dpkg/status.d/libssl3"].data
+    assert b"Version: 3.0.17-1\n" in found["var/lib/dpkg/status.d/libssl3"].data
