@@ -23,6 +23,7 @@ import msgspec
 from agent.config import AgentConfig, KubernetesConfig
 from agent.folders import disk_errors
 from agent.ledger import write_atomic
+from agent.pairs import pair_of
 from agent.runtimes.base import Folders, Observed, ObservedInstance, Phase, Wanted
 from agent.runtimes.containers import (
     KEPT_FOLDER,
@@ -229,6 +230,10 @@ class KubernetesRuntime:
 
     def start(self, instance: Wanted, run_folder: Path) -> str:
         place, name = self._place, instance.name
+        if pair_of(instance):  # without the folder that decides, both would drive the outputs
+            raise MachineError(
+                "hot standby pairs in memory are not run on Kubernetes", where=name, remedy="use Docker for this node"
+            )
         image = self._images.image(instance.artifact)
         if image is None:
             raise MachineError("its image is not known", where=name)
