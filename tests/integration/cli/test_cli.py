@@ -99,6 +99,9 @@ def test_a_rollout_can_be_started_paused_resumed_and_aborted(centre: Stage) -> N
     started = centre.sluice("rollout", "start", "--policy", str(EXAMPLE / "rollout.yaml"), "--reason", "try")
     number = str(started["id"])
     assert [wave["name"] for wave in started["waves"]] == ["canary", "fleet"]
+    assert started["lacking"] == ["ot", "it"]  # it touches the tank's control loop
+    for side in started["lacking"]:
+        centre.sluice("rollout", "approve", number, "--as", side, "--why", "try")
     states = [
         centre.sluice("rollout", verb, number, "--reason", "try")["status"]["state"]
         for verb in ("pause", "resume", "abort")
