@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -105,6 +106,12 @@ async def pair(tmp_path: Path, packed: Path) -> AsyncIterator[Pair]:
         shutil.rmtree(memory, ignore_errors=True)
 
 
+def free_udp_port() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 def group_of(process: asyncio.subprocess.Process) -> None:
     """All of an instance at once, as an engine's kill ends a container."""
     os.killpg(process.pid, signal.SIGKILL)
@@ -195,3 +202,30 @@ async def test_the_platform_sees_who_leads_and_set_points_are_those_of_the_leade
     assert mirrored()  # its own configuration still says 1000: going on counts more
     entries = json.dumps([json.loads(line) for line in (b.shared / "journal").read_text().splitlines()])
     assert "tank-b: took over: the leader went silent" in entries
+
+
+async def test_over_a_network_each_host_has_its_own_driver_and_only_the_leaders_writes(
+    pair: Pair, packed: Path
+) -> None:
+    ends = [f"127.0.0.1:{free_udp_port()}" for _ in range(2)]
+    for plant, listen, peer in zip(pair.both.values(), ends, reversed(ends), strict=True):
+        # Long leases: this is about drivers, and the machine that tests run on is busy.
+        link = {"over": "network", "listen": listen, "peer": peer, "partition": "stop", "missedScans": 20}
+        plant.config["pair"] |= {**link, "leaseMs": 200}
+        plant.pair = ""
+    await pair.start(packed)
+    await pair.drives()
+    await pair.new_books()
+    await pair.drives()
+    leader = pair.leader()
+    other = "b" if leader == "a" else "a"
+    assert all(plant.children()["driver-remote_io"].pid for plant in pair.both.values())
+    before = await asyncio.to_thread(pair.counter, leader)
+    [process] = pair.both[leader].processes
+    group_of(process)
+    await process.wait()
+    await until("the other to lead", lambda: pair.leads(other))
+    await pair.drives()
+    assert await asyncio.to_thread(pair.counter, other) >= before
+    books = await asyncio.to_thread(pair.books)
+    assert (books[CHANGES], books[TRIPS]) == (1, 0)
