@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from workloads.images.rootfs import BROKER, PYTHON_SMALL, Rootfs
+from workloads.images.rootfs import BROKER, PYTHON, PYTHON_SMALL, Rootfs
 
 BASE = "python:3.11-slim-bookworm"
 """The base every Dockerfile names. Pulled where a registry serves it, else made here under the same name."""
@@ -59,15 +59,15 @@ def _workload(name: str, unused: tuple[str, ...] = (), goal_mb: int = 120) -> Re
     )
 
 
-def _vplc(name: str, extra: str, goal_mb: int) -> Recipe:
+def _vplc(name: str, extras: tuple[str, ...], goal_mb: int, rootfs: Rootfs = PYTHON_SMALL) -> Recipe:
     """Scan host, drivers, servers and telemetry: no compiler, no program yet."""
     parts = ("vplc/__init__.py", "vplc/scan", "vplc/drivers", "vplc/servers", "workloads/vplc")
     return Recipe(
         name=name,
         folder=f"workloads/vplc/images/{name}",
         sources=("manifests", "workloads/__init__.py", "workloads/kit", *parts),
-        extras=(extra,),
-        rootfs=PYTHON_SMALL,
+        extras=extras,
+        rootfs=rootfs,
         # YAML is what people write and releases are packed from; a site reads JSON.
         unused=("yaml", "_yaml", "pyyaml-*"),
         goal_mb=goal_mb,
@@ -97,7 +97,9 @@ RECIPES: tuple[Recipe, ...] = (
     _workload("modbus"),
     # The address space that a server starts with, 20 MB; a client reads the device's own.
     _workload("opcua", unused=("asyncua/server/standard_address_space/standard_address_space_*",)),
-    _vplc("vplc", "kit", goal_mb=40),
+    _vplc("vplc", ("kit",), goal_mb=40),
+    # For programs with an OPC UA driver or server; the server needs the library's whole address space.
+    _vplc("vplc-opcua", ("kit", "vplc-servers"), goal_mb=120, rootfs=PYTHON),
     _control("tank", "vplc/examples/tank/control.yaml", runtime="vplc"),
     # numpy and its linear algebra are 48 MB; Parquet's library stays out (extra vibration-files).
     _workload("vibration", unused=("asyncua/server/standard_address_space/standard_address_space_*",), goal_mb=160),

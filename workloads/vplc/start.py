@@ -101,7 +101,7 @@ def _missing(arrangement: Arrangement) -> list[ScanProblem]:
     if not wanted or importlib.util.find_spec("asyncua") is not None:
         return []
     what = f"{', '.join(wanted)}: this runtime has no OPC UA"
-    return [ScanProblem("program", what, "put asyncua into the runtime's image, or use Modbus")]
+    return [ScanProblem("program", what, "put the program on the image vplc-opcua, or use Modbus")]
 
 
 def _server_problems(arrangement: Arrangement, work: Path) -> list[ScanProblem]:
