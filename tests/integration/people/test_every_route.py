@@ -88,6 +88,7 @@ PATHS = {
     "rollout_id": "1",
     "token_id": "0" * 16,
     "user": "x",
+    "name": "key",
 }
 
 
