@@ -145,6 +145,10 @@ def _all_mistakes(data: Any, text: str, path: Path) -> list[Problem]:
     from manifests.validate import Checker
 
     checker = Checker(source=str(path), lines=_lines(text))
+    runtime = data.get("runtime") if isinstance(data, dict) else None
+    if isinstance(runtime, dict):  # a name or a part: told apart here, so that the part's own mistakes are found
+        checker.check(runtime, inspect.type_info(KubernetesConfig), ("runtime",))
+        data = data | {"runtime": "auto"}
     checker.check(data, inspect.type_info(AgentConfig))
     return checker.problems
 
