@@ -150,7 +150,7 @@ class WaveState:
     @property
     def places_taken(self) -> int:
         """Sites in motion, and those that were told and hold it back: they move by themselves when they let go."""
-        return self.count(*IN_MOTION) + sum(1 for s in self.sites if s.phase is SitePhase.WAITING and s.assigned)
+        return self.count(*IN_MOTION) + sum(1 for s in self.sites if s.phase is SitePhase.WAITING and s.moving_ns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -357,7 +357,7 @@ def _site(state: SiteState, action: SiteAction, now_ns: int) -> SiteState:
             return replace(to(SiteEvent.ASSIGN, "Assigned"), assigned=True, moving_ns=now_ns)
         case Hold(_, detail):
             return to(SiteEvent.HOLD, HELD, detail)
-        case LetGo() if state.assigned:
+        case LetGo() if state.moving_ns:
             return replace(to(SiteEvent.GO_ON, "LetGo"), moving_ns=now_ns)
         case LetGo():
             return to(SiteEvent.LET_GO, "LetGo")
@@ -370,7 +370,7 @@ def _site(state: SiteState, action: SiteAction, now_ns: int) -> SiteState:
         case Fail(_, reason, detail):
             return to(SiteEvent.FAIL, reason, detail)
         case Lose(_, reason):
-            return to(SiteEvent.LOSE, reason)
+            return replace(to(SiteEvent.LOSE, reason), moving_ns=0)  # it gives its place up
         case Return():
             return to(SiteEvent.RETURN, "Back")
         case Explain(_, reason, detail):

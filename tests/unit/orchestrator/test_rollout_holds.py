@@ -74,7 +74,7 @@ def test_a_held_site_is_told_nothing_and_is_shown_with_who_and_why() -> None:
 
 
 def test_no_time_out_runs_while_a_site_holds_and_all_of_it_begins_afterwards() -> None:
-    state, _ = advance(rollout("a"), {"a": SICK}, 0)
+    state, _ = advance(rollout("a"), {"a": SICK}, 1)
     assert phase(state, "a") is SitePhase.MOVING
     state, actions = advance(state, {"a": HELD}, 99)
     state, more = advance(state, {"a": HELD}, 10**6)
@@ -91,8 +91,8 @@ def test_no_time_out_runs_while_a_site_holds_and_all_of_it_begins_afterwards() -
 def test_a_held_site_takes_no_place_unless_it_was_told_before() -> None:
     state, _ = advance(rollout("a", "b", concurrent=1), {"a": HELD, "b": SICK}, 0)
     assert (phase(state, "a"), phase(state, "b")) == (SitePhase.WAITING, SitePhase.MOVING)
-    state, _ = advance(rollout("a", "b", concurrent=1), {"a": SICK, "b": SICK}, 0)
-    state, _ = advance(state, {"a": HELD, "b": SICK}, 1)  # told: it moves by itself when it lets go
+    state, _ = advance(rollout("a", "b", concurrent=1), {"a": SICK, "b": SICK}, 1)
+    state, _ = advance(state, {"a": HELD, "b": SICK}, 2)  # told: it moves by itself when it lets go
     assert (phase(state, "a"), phase(state, "b")) == (SitePhase.WAITING, SitePhase.PENDING)
 
 
