@@ -11,11 +11,18 @@ export interface Asked {
 export const instancePath = ({ site, instance }: Asked): string => `/sites/${encodeURIComponent(site)}/instances/${encodeURIComponent(instance)}`;
 
 const ANSWER_S = 12;
+const AGAIN_MS = 400;
 type Arguments = Record<string, unknown>;
 
 /** One answer. Raises ApiProblem with the workload's reason. */
 export async function ask<T>(whom: Asked, kind: string, args: Arguments = {}, signal?: AbortSignal): Promise<T> {
-  const answer = await post<Answer>(`${instancePath(whom)}/inquiries`, { kind, arguments: args, timeoutS: ANSWER_S }, signal);
+  const once = (): Promise<Answer> => post<Answer>(`${instancePath(whom)}/inquiries`, { kind, arguments: args, timeoutS: ANSWER_S }, signal);
+  const answer = await once().catch(async (error: unknown) => {
+    // It only reads: once again when the connection broke.
+    if (!(error instanceof ApiProblem) || error.status !== 0 || signal?.aborted) throw error;
+    await new Promise((done) => setTimeout(done, AGAIN_MS));
+    return once();
+  });
   return answer.value as T;
 }
 

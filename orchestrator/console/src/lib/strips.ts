@@ -14,6 +14,7 @@ export interface Layout {
 
 const MOST_STRIPS = 4;
 const MOST_LINES = 5;
+const MOST_STATES = 12;
 /** A whole number without unit or band is a count or a code. */
 const drawn = (tag: Tag): boolean => tag.value.type === "float" || (tag.value.type === "int" && (tag.value.unit !== "" || tag.value.low !== null));
 
@@ -27,6 +28,6 @@ export function layoutOf(tags: readonly Tag[], setpoints: ReadonlySet<string>): 
   const weight = (strip: Strip): number => (strip.tags.some(isSet) ? -1 : 0);
   return {
     strips: strips.sort((a, b) => weight(a) - weight(b)).slice(0, MOST_STRIPS),
-    states: tags.filter((tag) => tag.value.type === "bool").sort((a, b) => a.topic.localeCompare(b.topic)),
+    states: tags.filter((tag) => tag.value.type === "bool").sort((a, b) => a.topic.localeCompare(b.topic)).slice(0, MOST_STATES),
   };
 }
