@@ -25,8 +25,9 @@ SITES = 10_000
 ROUNDS = 50
 
 
-def sign_sites(key_pem: bytes, first: int, last: int) -> int:
-    """Every file of these sites, five workloads with a configuration each; bytes made."""
+def sign_sites(key_pem: bytes, first: int, last: int) -> tuple[int, float]:
+    """Every file of these sites, five workloads with a configuration each; bytes made, and CPU time, s."""
+    began = time.process_time()
     signer = signing.DirectorSigner(key_pem)
     now = datetime.now(UTC)
     release = a_release()
@@ -44,22 +45,25 @@ def sign_sites(key_pem: bytes, first: int, last: int) -> int:
     for number in range(first, last):
         facts = SiteFacts(site=f"site-{number}", enterprise="acme", generation=7)
         made += sum(len(data) for data in signer.sign(facts, placed, version=3, now=now).values())
-    return made
+    return made, time.process_time() - began
 
 
 def _resign() -> Iterator[Figure]:
     pem = keys.key_pem(keys.generate_signing_key())
     began = time.perf_counter()
-    made = sign_sites(pem, 0, 1000)
+    sign_sites(pem, 0, 1000)
     one = (time.perf_counter() - began) * SITES / 1000
     cores = min(2, os.cpu_count() or 1)
     step = SITES // cores
     with ProcessPoolExecutor(cores) as pool:
         list(pool.map(sign_sites, [pem] * cores, [0] * cores, [1] * cores))  # started and imported
         began = time.perf_counter()
-        made = sum(pool.map(sign_sites, [pem] * cores, range(0, SITES, step), range(step, SITES + 1, step)))
+        parts = list(pool.map(sign_sites, [pem] * cores, range(0, SITES, step), range(step, SITES + 1, step)))
         both = time.perf_counter() - began
     yield Figure(key="trust_resign_10k_sites_s", value=both, unit="s", goal="< 10 on 2 cores", ratio=both / 10)
+    made, cpu = sum(part[0] for part in parts), sum(part[1] for part in parts)
+    goal = "CPU time of all, told because others may use the cores: / 2 < 10"
+    yield Figure(key="trust_resign_10k_sites_cpu_s", value=cpu, unit="s", goal=goal, ratio=cpu / 20)
     yield Figure(key="trust_resign_10k_sites_one_core_s", value=one, unit="s")
     yield Figure(key="trust_director_bytes_per_site", value=made / SITES, unit="B")
 
