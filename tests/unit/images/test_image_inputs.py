@@ -9,7 +9,7 @@ import pytest
 
 from workloads.images import ImageError, inputs
 from workloads.images.build import ROOT
-from workloads.images.recipes import BASE, RECIPES, Recipe, named
+from workloads.images.recipes import BASE, JUDGE, RECIPES, Recipe, named
 from workloads.images.wheels import strip, target_options
 
 SMALL = Recipe("modbus", "workloads/modbus", ("manifests", "workloads/__init__.py", "workloads/modbus"))
@@ -33,6 +33,7 @@ def checkout(tmp_path: Path) -> Path:
         "orchestrator/console/dist/assets/app.js",
         "orchestrator/Dockerfile",
         "orchestrator/requirements.txt",
+        *JUDGE,
     ):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
