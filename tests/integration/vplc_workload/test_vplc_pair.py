@@ -147,7 +147,7 @@ async def test_a_killed_host_alone_is_followed_by_the_other_one_through_the_same
     await pair.start(packed)
     await pair.drives()
     await pair.new_books()
-    os.kill(pair.both["a"].children()["host"].pid, signal.SIGKILL)
+    await pair.both["a"].kill("host")
     await until("the other to lead", lambda: pair.leads("b"))
     await pair.drives()
     await until("a ready pair", pair.ready)

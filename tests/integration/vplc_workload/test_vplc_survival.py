@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -25,10 +24,10 @@ async def tank(tmp_path: Path, packed: Path) -> AsyncIterator[VplcPlant]:
 
 @pytest.mark.parametrize("name", ["telemetry", "driver-remote_io", "server-hmi"])
 async def test_a_killed_neighbour_is_started_again_and_the_host_does_not_notice(tank: VplcPlant, name: str) -> None:
-    before, found = tank.children(), tank.status()
+    found = tank.status()
     assert found is not None
-    os.kill(before[name].pid, signal.SIGKILL)
-    await until(f"{name} again", lambda: tank.children()[name].pid not in (0, before[name].pid))
+    before = await tank.kill(name)
+    await until(f"{name} again", lambda: tank.children()[name].pid not in (0, before))
     scans = tank.scans()
     await until("more scans", lambda: tank.scans() > scans + 20)
     await tank.outputs_move()
@@ -42,8 +41,7 @@ async def test_a_killed_neighbour_is_started_again_and_the_host_does_not_notice(
 async def test_a_killed_host_comes_back_warm_and_drives_on(tank: VplcPlant) -> None:
     await tank.configure(parameters={"Tank.setpoint": 1111})
     await until("the retained set-point", lambda: any((tank.kept / "retain").glob("retain.*")))
-    before = tank.children()["host"].pid
-    os.kill(before, signal.SIGKILL)
+    before = await tank.kill("host")
     await until("another host", lambda: tank.children()["host"].pid not in (0, before) and tank.scans() > 0)
     await tank.outputs_move()
     found = tank.status()

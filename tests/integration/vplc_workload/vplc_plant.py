@@ -106,6 +106,13 @@ class VplcPlant:
     def children(self) -> dict[str, ProcessState]:
         return parse_processes((self.shared / "processes.state").read_text())
 
+    async def kill(self, name: str) -> int:
+        """Kills a child that runs and gives its number; 0 would be the tests' own process group."""
+        await until(f"{name} to run", lambda: self.children()[name].pid > 0)
+        pid = self.children()[name].pid
+        os.kill(pid, signal.SIGKILL)
+        return pid
+
     def tank_says(self) -> list[int]:
         """The tank's books (`tests.simulators.tank`), by mbpoll."""
         return [int(word) for word in mbpoll_read(self.tank.host, self.tank.port, 1, "input", 0, "uint16", 12)]
