@@ -118,6 +118,7 @@ class Plant:
             "SLUICE_SERVER": self.running.operator_url,
             "SLUICE_TOKEN": token,
         }
+        environment.pop("COLUMNS", None)  # a narrow terminal of whoever runs the tests is none of theirs
         command = [sys.executable, "-c", "from orchestrator.cli import main; main()", *arguments]
         done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT, check=False)
         assert done.returncode == code, done.stdout + done.stderr

@@ -108,6 +108,8 @@ import importlib, pathlib
 root = pathlib.Path("/app/src")
 for package in {packages!r}:
     for path in sorted((root / package.replace(".", "/")).rglob("*.py")):
+        if path.parent.name == "kubernetes":  # an extra of its own: the image for clusters has it
+            continue
         importlib.import_module(".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__"))
         print(path)
 """

@@ -21,11 +21,18 @@ from manifests.model import Artifact, Conduit, DataStream, Health, Resources, Wo
 from manifests.oci import export_image
 from tests.simulators.launch import started
 from tests.support.agent_node import Node
-from tests.support.cluster import ClusterNamespace, kubectl, load_image
+from tests.support.cluster import ClusterNamespace, kubectl, load_image, missing
 from tests.support.link import Link
 from tests.support.orchestrator_fake import OrchestratorFake
 
 IMAGE = "sluice/modbus:0.1.0"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cluster() -> None:
+    """Before anything is built for a cluster that nobody named."""
+    if reason := missing():
+        pytest.skip(f"NOT TRIED ON KUBERNETES: {reason}")
 
 
 @pytest.fixture
