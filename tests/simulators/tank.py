@@ -103,7 +103,7 @@ class TankImage:
         silent_s = self._silent_s()
         if silent_s > self._failsafe_s and not self._tripped:
             self._tripped = True
-            self._trips += 1
+            self._trips += self.tank.speed > 0.0  # a pump that was told to stand is not switched off
             self.tank.speed = 0.0
         self.tank.step(dt_s)
         self._lowest = min(self._lowest, self.tank.level)

@@ -185,8 +185,8 @@ async def test_the_platform_sees_who_leads_and_set_points_are_those_of_the_leade
     await until("its measures", lambda: a.measure("pair_leads") == 1)
     await until("its measures", lambda: b.measure("pair_ready") == 1)
     assert b.measure("pair_leads") == 0
-    assert "leads, epoch 1, a standby is ready" in (await a.heard("Running", "Ok")).detail
-    assert "standby, ready" in (await b.heard("Running", "Ok")).detail
+    await a.heard("Running", "Ok", "leads, epoch 1, a standby is ready")
+    await b.heard("Running", "Ok", "standby, ready")
     await a.configure(parameters={"Tank.setpoint": 1234})
 
     def mirrored() -> bool:

@@ -132,10 +132,13 @@ class VplcPlant:
     def measure(self, name: str) -> float | None:
         return self.last_heartbeat().measures.get(name) if self.bus.heartbeats else None
 
-    async def heard(self, state: str, reason: str) -> Heartbeat:
-        await self.bus.until(
-            lambda: any((h.state.value, h.reason) == (state, reason) for h in self.bus.heartbeats[-1:]), PATIENCE_S
-        )
+    async def heard(self, state: str, reason: str, detail: str = "") -> Heartbeat:
+        def said() -> bool:
+            return any(
+                (h.state.value, h.reason) == (state, reason) and detail in h.detail for h in self.bus.heartbeats[-1:]
+            )
+
+        await self.bus.until(said, PATIENCE_S)
         return self.last_heartbeat()
 
     async def end(self) -> None:
