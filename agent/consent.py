@@ -14,11 +14,10 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from agent.folders import disk_errors, write_file
+from agent import said
 from manifests.errors import MachineError
 
 NAME = "consent.json"
-MAX_BYTES = 256 << 10
 LONGEST = timedelta(days=7)
 
 
@@ -38,7 +37,7 @@ def give(state: Path, instance: str, *, who: str, why: str, now: datetime, lasts
         raise MachineError(f"a consent lasts up to {LONGEST.days} days", where="--for", remedy="give a shorter time")
     if not why.strip():
         raise MachineError("a consent needs its reason", where="--why", remedy="say why the instance may stop")
-    said = LocalConsent(
+    given = LocalConsent(
         instance=instance,
         who=who,
         why=why.strip()[:500],
@@ -46,8 +45,8 @@ def give(state: Path, instance: str, *, who: str, why: str, now: datetime, lasts
         until=int((now + lasts).timestamp()),
     )
     kept = [one for one in read(state) if one.instance != instance and one.until > now.timestamp()]
-    _write(state, [*kept, said])
-    return said
+    said.write(state / NAME, [*kept, given], noun="consent")
+    return given
 
 
 def withdraw(state: Path, instance: str) -> bool:
@@ -55,24 +54,13 @@ def withdraw(state: Path, instance: str) -> bool:
     before = read(state)
     kept = [one for one in before if one.instance != instance]
     if len(kept) != len(before):
-        _write(state, kept)
+        said.write(state / NAME, kept, noun="consent")
     return len(kept) != len(before)
 
 
 def read(state: Path) -> tuple[LocalConsent, ...]:
     """Raises MachineError for a damaged file: then nothing is consented, and an operator is told why."""
-    path = state / NAME
-    with disk_errors("cannot read the consents", path):
-        try:
-            data = path.read_bytes()
-        except FileNotFoundError:
-            return ()
-    try:
-        if len(data) > MAX_BYTES:
-            raise ValueError(f"larger than {MAX_BYTES} bytes")
-        return msgspec.json.decode(data, type=tuple[LocalConsent, ...])
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise MachineError(f"cannot be read: {error}", where=str(path), remedy="remove it and consent again") from error
+    return said.read(state / NAME, LocalConsent, noun="consent", remedy="remove it and consent again")
 
 
 def consented(state: Path, now: datetime | None = None) -> frozenset[str]:
@@ -82,8 +70,3 @@ def consented(state: Path, now: datetime | None = None) -> frozenset[str]:
         return frozenset(one.instance for one in read(state) if one.given - 600 <= at < one.until)
     except MachineError:
         return frozenset()
-
-
-def _write(state: Path, consents: list[LocalConsent]) -> None:
-    with disk_errors("cannot keep the consent", state / NAME):
-        write_file(state / NAME, msgspec.json.format(msgspec.json.encode(consents), indent=1))

@@ -17,13 +17,12 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
-from agent.folders import disk_errors, write_file
+from agent import said
 from agent.holds import Changes, LocalHold, Signals, ended, held
 from manifests.errors import MachineError
 from manifests.messages import Hold
 
 NAME = "holds.json"
-MAX_BYTES = 256 << 10
 MAX_SIGNAL_BYTES = 4096
 LONGEST = timedelta(days=31)
 KEPT_RELEASED = 20  # so that the running agent can say by whom
@@ -37,15 +36,15 @@ def place(state: Path, *, who: str, why: str, now: datetime, until: datetime) ->
         raise MachineError(what, where="--for or --until", remedy="hold again when it is over")
     if not why.strip():
         raise MachineError("a hold needs its reason", where="--why", remedy="say why nothing may change")
-    said = LocalHold(
+    placed = LocalHold(
         id=f"local-{secrets.token_hex(4)}",
         who=who,
         why=why.strip()[:500],
         since=int(now.timestamp()),
         until=int(until.timestamp()),
     )
-    _write(state, [*_kept(read(state), now), said])
-    return said
+    said.write(state / NAME, [*_kept(read(state), now), placed], noun="hold")
+    return placed
 
 
 def release(state: Path, hold: str | None, *, who: str, now: datetime) -> tuple[LocalHold, ...]:
@@ -57,24 +56,13 @@ def release(state: Path, hold: str | None, *, who: str, now: datetime) -> tuple[
         msgspec.structs.replace(one, released=max(at, 1), released_by=who) if one in gone else one for one in before
     ]
     if gone:
-        _write(state, _kept(after, now))
+        said.write(state / NAME, _kept(after, now), noun="hold")
     return gone
 
 
 def read(state: Path) -> tuple[LocalHold, ...]:
     """Raises MachineError for a file that cannot be read."""
-    path = state / NAME
-    with disk_errors("cannot read the holds", path):
-        try:
-            data = path.read_bytes()
-        except FileNotFoundError:
-            return ()
-    try:
-        if len(data) > MAX_BYTES:
-            raise ValueError(f"larger than {MAX_BYTES} bytes")
-        return msgspec.json.decode(data, type=tuple[LocalHold, ...])
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise MachineError(f"cannot be read: {error}", where=str(path), remedy="remove it and hold again") from error
+    return said.read(state / NAME, LocalHold, noun="hold", remedy="remove it and hold again")
 
 
 class HoldBook:
@@ -140,11 +128,6 @@ def _kept(holds: Sequence[LocalHold], now: datetime) -> list[LocalHold]:
     stand = [one for one in holds if not one.released and one.until > at]
     over = [one for one in holds if one.released or one.until <= at]
     return [*over[-KEPT_RELEASED:], *stand]
-
-
-def _write(state: Path, holds: Sequence[LocalHold]) -> None:
-    with disk_errors("cannot keep the hold", state / NAME):
-        write_file(state / NAME, msgspec.json.format(msgspec.json.encode(list(holds)), indent=1))
 
 
 def until(text: str) -> datetime:
