@@ -8,7 +8,11 @@ puts them into the kernel.
 
 ``render`` writes them for iptables-restore, as one chain of outward and one of inward rules per node. ``inspect:
 modbus-read`` narrows a conduit to Modbus reads (functions 1 to 4): a packet passes when it carries nothing, or exactly
-one whole read request of 12 bytes; a stream of such packets can hold nothing else, wherever a write is hidden.
+one whole read request of 12 bytes. The first that is neither ends its connection: nothing that carries data passes
+there again. So whatever a device receives was cut, when it was first sent, into whole reads from the first byte on; a
+write cannot be put together out of pieces, overlaps or bytes that TCP calls urgent (receivers take those out of the
+stream). It rests on the machine's own TCP: a workload has no raw sockets. Two requests in one packet end a connection
+too; a client that waits for its answer, as Modbus devices want it, never sends that.
 """
 
 from __future__ import annotations
@@ -25,6 +29,7 @@ from manifests.model import Conduit, Service
 MAX_DEPTH = 12
 MAX_ENDPOINTS = 1000
 MAX_PORTS = 15  # of one multiport match
+SPOILT = "0x20000000/0x20000000"  # connection mark of one that tried something else than to read
 NOTED_PER_S = 10  # denied packets told with their destination; all are counted
 HOOKS = ("DOCKER-USER", "INPUT", "OUTPUT")
 _URL = re.compile(r"^[a-z][a-z0-9+.-]*://(?:[^/@\s]*@)?(\[[0-9a-fA-F:]+\]|[^/:\s\[\]]+)(?::(\d{1,5}))?(?:/|$)")
@@ -229,14 +234,17 @@ def _denied(chain: str, match: str, one: Passage, mark: str) -> list[str]:
 def _reads_only(chain: str, one: Passage, mark: str) -> list[str]:
     """Per length of the TCP header: an empty segment, or 12 bytes with protocol 0, length 6, function 1 to 4 (Modbus
     Messaging on TCP/IP Implementation Guide V1.0b, section 3.1.3; Application Protocol V1.1b3, sections 6.1 to 6.4)."""
-    rules = []
+    spoil = f"-j CONNMARK --set-xmark {SPOILT}"
+    rules = [f"-A {chain} -p tcp -m tcp --tcp-flags URG URG {spoil}"]
     for words in range(5, 16):
         begin = 20 + 4 * words
         header = f"0>>24&0x0F=5&&32>>28={words}"
         request = f"{begin}&0xFFFF=0&&{begin + 4}>>16=6&&{begin + 4}&0xFF=1:4"
-        rules.append(f'-A {chain} -p tcp -m u32 --u32 "{header}&&0&0xFFFF={begin}" -j RETURN')
-        rules.append(f'-A {chain} -p tcp -m u32 --u32 "{header}&&0&0xFFFF={begin + 12}&&{request}" -j RETURN')
-    return [*rules, *_denied(chain, f"-s {one.address}/32", one, mark)]
+        calm = f"-A {chain} -p tcp -m tcp --tcp-flags URG NONE"  # an empty one may point to urgent bytes as well
+        rules.append(f'{calm} -m u32 --u32 "{header}&&0&0xFFFF={begin}" -j RETURN')
+        honest = f"-A {chain} -p tcp -m connmark ! --mark {SPOILT}"
+        rules.append(f'{honest} -m u32 --u32 "{header}&&0&0xFFFF={begin + 12}&&{request}" -j RETURN')
+    return [*rules, f"-A {chain} {spoil}", *_denied(chain, f"-s {one.address}/32", one, mark)]
 
 
 def denied_counts(saved: str, mark: str) -> dict[str, int]:

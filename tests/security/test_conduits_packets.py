@@ -264,6 +264,32 @@ def test_a_reading_conduit_lets_read_requests_pass_and_writes_never(plant: Plant
         assert netns_peer.call(pid, pump, 502, send=[WRITE[:7] + bytes([function]) + WRITE[8:]]) == "silent"
 
 
+def test_no_write_is_put_together_out_of_reads(plant: Plant) -> None:
+    """Bytes 6 to 18 of two reads may be a write: so no byte of a stream may be missing or come in other pieces."""
+    runtime = plant.runtime()
+    pump = plant.device("pump")
+    conduit = Conduit(segment="ot", ports=(502,), inspect="modbus-read")
+    pid = plant.start(runtime, plant.wanted("reader", conduit, config=PUMP))
+    plain = plant.start(runtime, plant.wanted("plain", MODBUS, config=PUMP))
+    assert netns_peer.call(plain, pump, 502, protocol="tcp-urgent", send=[READ]) == "open"  # without its last byte
+    assert netns_peer.call(pid, pump, 502, protocol="tcp-urgent", send=[READ]) == "silent"
+    assert netns_peer.call(pid, pump, 502, send=[READ]) == "open"  # another connection of the same instance
+    before = _passed(runtime)
+    assert before >= 1
+    pieces = [WRITE[:6], WRITE[6:] + READ[:6], READ[6:], READ, READ]
+    assert netns_peer.call(pid, pump, 502, protocol="tcp-blind", send=pieces) == "silent"
+    assert netns_peer.call(pid, pump, 502, protocol="tcp-blind", send=[WRITE, READ, READ]) == "silent"
+    assert _passed(runtime) == before  # what came after in these connections did not pass either
+
+
+def _passed(runtime: DockerRuntime) -> int:
+    """Packets that were let through as read requests."""
+    saved = runtime._conduits._netfilter.saved()
+    rules = [line for line in saved.splitlines() if "=0x1:0x4" in line and runtime._conduits._netfilter.mark in line]
+    assert rules
+    return sum(int(line[1:].split(":")[0]) for line in rules)
+
+
 def test_where_conduits_cannot_be_enforced_the_status_says_so_and_the_workload_runs(plant: Plant) -> None:
     network = f"{plant.site}-auto"
     plant.api.create_network(network, internal=True)  # the engine chose its subnet: addresses cannot be fixed

@@ -19,7 +19,8 @@ def command(pid: int, *arguments: str) -> list[str]:
 def call(pid: int, host: str, port: int, *, protocol: str = "tcp", send: Sequence[bytes] = (b"?",)) -> str:
     """``open`` when every message came back, else ``refused`` or ``silent``; from inside the network of ``pid``.
 
-    The test's own ``pid`` is the machine itself.
+    The test's own ``pid`` is the machine itself. ``tcp-urgent``: as urgent data, whose last byte receivers take out of
+    the stream. ``tcp-blind``: the messages go out one after the other, whatever comes back; then as ``tcp``.
     """
     messages = [message.hex() for message in send]
     run = command(pid, "call", protocol, host, str(port), *messages)
@@ -36,17 +37,23 @@ def serve(pid: int, *ports: int) -> subprocess.Popen[str]:
 
 
 def _call(protocol: str, host: str, port: int, messages: Sequence[bytes]) -> str:
-    kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
+    kind = socket.SOCK_DGRAM if protocol == "udp" else socket.SOCK_STREAM
+    urgent = protocol == "tcp-urgent"
     with socket.socket(socket.AF_INET, kind) as line:
         line.settimeout(1.5)
         try:
             line.connect((host, port))
             if kind == socket.SOCK_STREAM:
                 line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if protocol == "tcp-blind":
+                for message in messages:
+                    line.send(message)
+                messages = [b"".join(messages)]
             for message in messages:
-                line.sendall(message)
+                if protocol != "tcp-blind":
+                    line.send(message, socket.MSG_OOB if urgent else 0)
                 back = b""
-                while len(back) < len(message):
+                while len(back) < len(message) - urgent:
                     back += line.recv(65536) or b"\0" * len(message)
         except TimeoutError:
             return "silent"
