@@ -255,7 +255,7 @@ class DirectorSigner:
     """Signs what one site should run; one key for all sites, kept online by the orchestrator."""
 
     def __init__(self, key_pem: bytes) -> None:
-        self._key = signing_key(key_pem)
+        self._key = CryptoSigner(signing_key(key_pem))  # made once: it works out the key's id
         self._lengths: dict[str, int] = {}  # release digest -> length, checked once
 
     def sign(

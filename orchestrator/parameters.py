@@ -42,11 +42,13 @@ def lay_over(
     dropped: list[Dropped] = []
     placed: list[PlacedInstance] = []
     for item in state.instances:
-        mine = values.get(item.instance.name, {})
+        mine = values.get(item.instance.name)
+        if not mine:
+            placed.append(item)
+            continue
         config, refused = overlay(item.instance.config, mine, item.release.config_schema)
         dropped += [Dropped(item.instance.name, name, mine[name], why) for name, why in refused.items()]
-        instance = msgspec.structs.replace(item.instance, config=config) if mine else item.instance
-        placed.append(msgspec.structs.replace(item, instance=instance))
+        placed.append(msgspec.structs.replace(item, instance=msgspec.structs.replace(item.instance, config=config)))
     names = {item.instance.name for item in state.instances}
     for instance_name in sorted(values.keys() - names):
         gone = values[instance_name].items()

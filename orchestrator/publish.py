@@ -16,7 +16,7 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from manifests.errors import DocumentError, MachineError, Problem, TrustError
-from manifests.messages import RepositoryVersions, Severity, SyncReply, SyncRequest
+from manifests.messages import Severity, SyncReply, SyncRequest
 from manifests.model import DesiredState, SiteFacts, release_path
 from manifests.policy import BrokenHold
 from manifests.signing import (
@@ -24,13 +24,15 @@ from manifests.signing import (
     CatalogTimestamper,
     DirectorSigner,
     broken_holds,
+    expiry,
+    missing_files,
     parse_release,
     verify_catalog_update,
     verify_repository,
 )
 from orchestrator.blobs import BlobFiles
 from orchestrator.parameters import lay_over
-from orchestrator.store import Store, audit, events, fleets, parameters, releases, secrets, sites
+from orchestrator.store import FEW, Store, audit, events, fleets, parameters, releases, secrets, sites
 from orchestrator.store.sites import DirectorState
 
 SECOND_NS = 1_000_000_000
@@ -81,13 +83,13 @@ class Publisher:
             events.add(
                 conn, self._now_ns(), Severity.WARNING, "parameter-dropped", str(one), subject=subject, site=site
             )
-        self._sign(conn, site, effective)
+        self._sign(conn, {site: effective})
         return True
 
     def revise(self, conn: Connection, site: str) -> int:
         """Sign the parameters as they are now, as the next revision; call ``announce`` once it is committed."""
         revision = sites.revise(conn, site)
-        self._sign(conn, site, self._current(conn, site))
+        self._sign(conn, self._current(conn, [site]))
         return revision
 
     def announce(self, site: str) -> None:
@@ -96,45 +98,57 @@ class Publisher:
     def ensure(self, conn: Connection, site: str) -> None:
         """Sign a first set for a site that has none: without instructions there is nothing to run, and that too is
         signed, so that an agent never has to take silence for an answer."""
-        if sites.director_state(conn, site, lock=True) is None:
-            self._sign(conn, site, self._current(conn, site))
+        if not sites.director_states(conn, [site], lock=True):
+            self._sign(conn, self._current(conn, [site]))
 
     def renew(self) -> list[str]:
         """Sign again whatever ends soon, and the catalog's timestamp; gives the sites renewed."""
         before = self._now_ns() + RENEW_BELOW_DAYS * DAY_NS
         with self._store.read() as conn:
             expiring = sites.directors_expiring(conn, before)
-        for site in expiring:
+        for batch in (expiring[first : first + FEW] for first in range(0, len(expiring), FEW)):
             with self._store.write() as conn:
-                self._sign(conn, site, self._current(conn, site))
-            self._changed(site)
+                self._sign(conn, self._current(conn, batch))
+            for site in batch:
+                self._changed(site)
         with self._store.write() as conn:
             files = releases.catalog_files(conn)
             if files and _expires_ns(files.get("timestamp.json")) < before:
                 self._sign_catalog(conn, files)
         return expiring
 
-    def _current(self, conn: Connection, site: str) -> DesiredState:
-        known = sites.get(conn, site)
-        generation = known.assigned_generation if known else None
-        state = fleets.desired_state(conn, generation, site) if generation is not None else None
-        if known is not None and state is not None:
-            return lay_over(state, parameters.overlays(conn, [site]).get(site, {}), known.revision)[0]
-        zone = known.site.time_zone if known else "UTC"
-        facts = SiteFacts(site=site, enterprise=known.enterprise if known else "", generation=0, time_zone=zone)
-        return DesiredState(facts=facts, instances=())
+    def _current(self, conn: Connection, names: Sequence[str]) -> dict[str, DesiredState]:
+        """What each of these sites was told, with the parameters that are set."""
+        known = sites.chosen(conn, names)
+        told = fleets.assigned_states(conn, names)
+        set_now = parameters.overlays(conn, names)
+        found: dict[str, DesiredState] = {}
+        for name in names:
+            site = known.get(name)
+            if site is not None and name in told:
+                found[name] = lay_over(told[name], set_now.get(name, {}), site.revision)[0]
+                continue
+            zone, enterprise = (site.site.time_zone, site.enterprise) if site else ("UTC", "")
+            facts = SiteFacts(site=name, enterprise=enterprise, generation=0, time_zone=zone)
+            found[name] = DesiredState(facts=facts, instances=())
+        return found
 
-    def _sign(self, conn: Connection, site: str, state: DesiredState) -> None:
-        state = secrets.lay_in(conn, state)
-        before = sites.director_state(conn, site, lock=True)
-        version = before.version + 1 if before else 1
+    def _sign(self, conn: Connection, states: Mapping[str, DesiredState]) -> None:
+        """The next version of each site's files, by name of the site."""
+        states = secrets.lay_in(conn, states)
+        before = sites.director_states(conn, states, lock=True)
         now_ns = self._now_ns()
         now = _time(now_ns)
         lifetime = timedelta(days=LIFETIME_DAYS)
+        expires_ns = int(expiry(now, lifetime).timestamp()) * SECOND_NS
         head = audit.head(conn)
-        files = self._signer.sign(state.facts, state.instances, version=version, now=now, lifetime=lifetime, head=head)
-        expires_ns = min(_expires_ns(data) for data in files.values())
-        sites.put_director(conn, site, DirectorState(version, state.facts.generation, now_ns, expires_ns), files)
+        signed: dict[str, tuple[DirectorState, Mapping[str, bytes]]] = {}
+        for name, state in states.items():
+            version = before[name].version + 1 if name in before else 1
+            facts = state.facts
+            files = self._signer.sign(facts, state.instances, version=version, now=now, lifetime=lifetime, head=head)
+            signed[name] = DirectorState(version, facts.generation, now_ns, expires_ns), files
+        sites.put_directors(conn, signed)
 
     # ------------------------------------------------------------ catalog
 
@@ -213,42 +227,9 @@ class Publisher:
             director = sites.director_files(conn, site)
             catalog = releases.catalog_files(conn)
         return SyncReply(
-            catalog=_lacking(catalog, request.catalog),
-            director=_lacking({**director, **self._director_roots}, request.director),
+            catalog=missing_files(catalog, request.catalog),
+            director=missing_files({**director, **self._director_roots}, request.director),
         )
-
-
-def _lacking(files: Mapping[str, bytes], held: RepositoryVersions) -> dict[str, bytes]:
-    """Every newer root, and timestamp, snapshot and targets where the versions differ.
-
-    Differ, not are newer: an agent that claims a higher version than ours must see ours, and say that it is a rollback.
-    """
-    found: dict[str, bytes] = {}
-    for name, data in files.items():
-        number, _, role = name.removesuffix(".json").partition(".")
-        if name == "timestamp.json":
-            wanted = True  # small, and the one file that says whether anything is new
-        elif role == "root":
-            wanted = int(number) > held.root
-        elif role == "snapshot":
-            wanted = int(number) != held.snapshot
-        elif role == "targets":
-            wanted = int(number) != held.targets
-        else:  # a delegated role of the catalog
-            wanted = int(number) != held.roles.get(role, 0)
-        if wanted:
-            found[name] = data
-    return found
-
-
-def is_news(reply: SyncReply, request: SyncRequest) -> bool:
-    """Whether the agent does not hold all of this already."""
-    for files, held in ((reply.catalog, request.catalog), (reply.director, request.director)):
-        if any(name != "timestamp.json" for name in files):
-            return True
-        if _version(files.get("timestamp.json")) != held.timestamp:
-            return True
-    return False
 
 
 def _newest(files: Mapping[str, bytes]) -> dict[str, bytes]:

@@ -36,7 +36,7 @@ from orchestrator.api.limits import Limiter
 from orchestrator.api.problems import ApiError, problem
 from orchestrator.centre import Centre
 from orchestrator.listeners import TLS_KEY
-from orchestrator.publish import is_news, reachable
+from orchestrator.publish import reachable
 from orchestrator.store import events, fleets, sites
 
 MAX_SYNC_REQUEST_BYTES = 64 << 10
@@ -240,7 +240,7 @@ class AgentLine:
                 woken.clear()
                 reply = await to_thread.run_sync(centre.publisher.bundle, peer.site, wanted)
                 left = deadline - asyncio.get_running_loop().time()
-                if left <= 0 or centre.stopping or is_news(reply, wanted):
+                if left <= 0 or centre.stopping or reply.catalog or reply.director:
                     return packed(reply)
                 if not await self._wait(request, woken, left):
                     return Response(status_code=400)  # nobody is there to read it

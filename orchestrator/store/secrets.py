@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import msgspec
 from sqlalchemy import Connection, delete, select
 
-from manifests.model import DesiredState, SealedSecret
+from manifests.model import DesiredState, PlacedInstance, SealedSecret
 from orchestrator.store import only, upsert
 from orchestrator.store.tables import secret
 
@@ -51,16 +51,18 @@ def remove(conn: Connection, site: str, instance: str, name: str) -> None:
     conn.execute(delete(secret).where(secret.c.site == site, secret.c.instance == instance, secret.c.name == name))
 
 
-def lay_in(conn: Connection, state: DesiredState) -> DesiredState:
-    """The state with each instance's secrets, as far as they were sealed for the node that runs it."""
-    known: dict[tuple[str, str], list[SealedSecret]] = {}
-    for one in of_sites(conn, [state.facts.site]):
-        known.setdefault((one.instance, one.node), []).append(one.sealed)
+def lay_in(conn: Connection, states: Mapping[str, DesiredState]) -> dict[str, DesiredState]:
+    """The states, by site, with each instance's secrets, as far as they were sealed for the node that runs it."""
+    known: dict[tuple[str, str, str], list[SealedSecret]] = {}
+    for one in of_sites(conn, states):
+        known.setdefault((one.site, one.instance, one.node), []).append(one.sealed)
     replace = msgspec.structs.replace
-    placed = tuple(
-        replace(item, instance=replace(item.instance, secrets=tuple(found)))
-        if (found := known.get((item.instance.name, item.instance.node)))
-        else item
-        for item in state.instances
-    )
-    return replace(state, instances=placed)
+
+    def sealed(site: str, item: PlacedInstance) -> PlacedInstance:
+        found = known.get((site, item.instance.name, item.instance.node))
+        return replace(item, instance=replace(item.instance, secrets=tuple(found))) if found else item
+
+    return {
+        site: replace(state, instances=tuple(sealed(site, item) for item in state.instances))
+        for site, state in states.items()
+    }

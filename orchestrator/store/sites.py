@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import msgspec
 from sqlalchemy import Connection, and_, delete, func, insert, or_, select, update
@@ -59,6 +59,12 @@ def put_listed(conn: Connection, enterprise: str, sites: Mapping[str, model.Site
 def get(conn: Connection, name: str) -> StoredSite | None:
     row = conn.execute(select(site).where(site.c.name == name)).one_or_none()
     return None if row is None else _stored(row._asdict())
+
+
+def chosen(conn: Connection, names: Collection[str]) -> dict[str, StoredSite]:
+    """By name; those that are not known are missing."""
+    found = [_stored(row._asdict()) for row in conn.execute(only(select(site), site.c.name, names))]
+    return {one.site.name: one for one in found if one.site.name in names}
 
 
 def listed(conn: Connection) -> list[StoredSite]:
@@ -227,33 +233,39 @@ def used_token(conn: Connection, secret_hash: str) -> tuple[str, str] | None:
 # ---------------------------------------------------------------- director metadata
 
 
-def director_state(conn: Connection, site_name: str, *, lock: bool = False) -> DirectorState | None:
-    query = select(director.c.version, director.c.generation, director.c.signed_ns, director.c.expires_ns)
-    query = query.where(director.c.site == site_name)
-    row = conn.execute(query.with_for_update() if lock else query).one_or_none()
-    return None if row is None else DirectorState(*row)
+def director_states(conn: Connection, names: Collection[str], *, lock: bool = False) -> dict[str, DirectorState]:
+    """By site; a site without one is missing. ``lock``: in the order of names, so that two who sign take turns."""
+    query = select(
+        director.c.site, director.c.version, director.c.generation, director.c.signed_ns, director.c.expires_ns
+    ).order_by(director.c.site)
+    query = only(query, director.c.site, names)
+    rows = conn.execute(query.with_for_update() if lock else query)
+    return {row[0]: DirectorState(*row[1:]) for row in rows if row[0] in names}
 
 
 def directors_expiring(conn: Connection, before_ns: int) -> list[str]:
-    return list(conn.scalars(select(director.c.site).where(director.c.expires_ns < before_ns)))
+    query = select(director.c.site).where(director.c.expires_ns < before_ns).order_by(director.c.site)
+    return list(conn.scalars(query))
 
 
-def put_director(conn: Connection, site_name: str, state: DirectorState, files: Mapping[str, bytes]) -> None:
-    """The newest metadata of a site replaces what was there: one set of files, always complete."""
-    fields = {
-        "version": state.version,
-        "generation": state.generation,
-        "signed_ns": state.signed_ns,
-        "expires_ns": state.expires_ns,
-    }
-    statement = upsert(conn, director).values(site=site_name, **fields)
-    conn.execute(
-        statement.on_conflict_do_update(
-            index_elements=[director.c.site], set_=fields, where=director.c.version < state.version
-        )
+def put_directors(conn: Connection, signed: Mapping[str, tuple[DirectorState, Mapping[str, bytes]]]) -> None:
+    """The newest metadata of these sites replaces what was there: one set of files each, always complete."""
+    if not signed:
+        return
+    statement = upsert(conn, director)
+    fields = ("version", "generation", "signed_ns", "expires_ns")
+    statement = statement.on_conflict_do_update(
+        index_elements=[director.c.site],
+        set_={field: statement.excluded[field] for field in fields},
+        where=director.c.version < statement.excluded.version,
     )
-    conn.execute(delete(director_file).where(director_file.c.site == site_name))
-    rows = [{"site": site_name, "name": name, "content": content} for name, content in files.items()]
+    conn.execute(statement, [{"site": name, **asdict(state)} for name, (state, _) in signed.items()])
+    conn.execute(delete(director_file).where(director_file.c.site.in_(sorted(signed))))
+    rows = [
+        {"site": site_name, "name": name, "content": content}
+        for site_name, (_, files) in signed.items()
+        for name, content in files.items()
+    ]
     conn.execute(insert(director_file), rows)
 
 

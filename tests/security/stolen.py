@@ -258,7 +258,7 @@ class Thief:
             return (
                 releases.catalog_files(conn),
                 sites.director_files(conn, SITE),
-                sites.director_state(conn, SITE),
+                sites.director_states(conn, [SITE]).get(SITE),
             )
 
     def put_back(self, kept: tuple[Files, Files, DirectorState | None]) -> None:
@@ -266,7 +266,7 @@ class Thief:
         assert state is not None
         with self.store.write() as conn:
             releases.put_catalog(conn, catalog)
-            sites.put_director(conn, SITE, state, director)
+            sites.put_directors(conn, {SITE: (state, director)})
 
     def tell(
         self,
@@ -289,7 +289,7 @@ class Thief:
         now_ns = time.time_ns()
         state = DirectorState(self.version, self.generation, now_ns, now_ns + 30 * 86400 * 10**9)
         with self.store.write() as conn:
-            sites.put_director(conn, SITE, state, files)
+            sites.put_directors(conn, {SITE: (state, files)})
 
     def forge_release(self, role: str, release: WorkloadRelease, signer: Ed25519PrivateKey | None = None) -> None:
         """List a release in the catalog under keys that may not say so, with all that belongs to it."""

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 import pytest
 from sqlalchemy import Connection, event
 
-from manifests import model
+from manifests import ceremony, model
 from manifests.messages import BufferStatus, InstanceStatus, State, StatusReport, TrustStatus
 from manifests.model import DesiredState, SiteFacts
+from orchestrator.blobs import BlobFiles
+from orchestrator.publish import Publisher
 from orchestrator.rollouts.loop import Rollouts
 from orchestrator.rollouts.states import RolloutStatus
-from orchestrator.store import Store, fleets, rollouts, sites
+from orchestrator.store import FEW, Store, fleets, rollouts, sites
+from orchestrator.store.sites import DirectorState
 from orchestrator.views import SiteReader
 
 NOW_NS = 10**18
@@ -126,4 +130,40 @@ def test_a_wave_of_hundreds_is_told_in_a_few_transactions(tmp_path: Path) -> Non
     event.listen(store.engine, "before_cursor_execute", asked)
     assert loop.round() == 450
     assert len(loads) <= 12
+    store.close()
+
+
+def test_what_ends_soon_is_signed_again_in_a_few_transactions(tmp_path: Path, database: str) -> None:
+    ceremony.init_keys(tmp_path / "keys", server_names=["localhost"], now=datetime.fromtimestamp(NOW_NS / 1e9, UTC))
+    store = Store(database)
+    told: list[str] = []
+    blobs = BlobFiles(tmp_path / "blobs")
+    publisher = Publisher(store, blobs, tmp_path / "keys" / "online", lambda: NOW_NS, told.append)
+    names = [f"site-{number:04d}" for number in range(2 * FEW + 3)]
+    with store.write() as conn:
+        documents = {name: msgspec.convert({"name": name, "nodes": [{"name": "edge"}]}, model.Site) for name in names}
+        sites.put_listed(conn, "acme", documents)
+        states = {
+            name: DesiredState(facts=SiteFacts(site=name, enterprise="acme", generation=3), instances=())
+            for name in names[1:]  # the first was never told anything
+        }
+        fleets.add(conn, 3, states, documents=[], sources=[], enterprise="acme", by="t", reason="t", now_ns=NOW_NS)
+        for name in names:
+            if name != names[0]:
+                sites.assign(conn, name, 3, NOW_NS)
+        late = DirectorState(7, 3, NOW_NS, NOW_NS + 1)
+        sites.put_directors(conn, {name: (late, {"7.targets.json": b"old"}) for name in names})
+    with counted(store) as asked:
+        assert publisher.renew() == names
+    assert asked[0] <= 60
+    assert told == names
+    with store.read() as conn:
+        signed = sites.director_states(conn, names)
+        assert {state.version for state in signed.values()} == {8}
+        assert [signed[name].generation for name in names[:2]] == [0, 3]
+        files = sites.director_files(conn, names[-1])
+    assert sorted(files) == ["8.snapshot.json", "8.targets.json", "timestamp.json"]
+    said = msgspec.json.decode(files["8.targets.json"])["signed"]
+    assert (said["x-site"], said["x-sluice"]["generation"]) == (names[-1], 3)
+    assert publisher.renew() == []
     store.close()
