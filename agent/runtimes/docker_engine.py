@@ -57,6 +57,9 @@ CONTROL_USER = "0:0"  # its entry point gives the capabilities on and drops the 
 # outage.
 RT_PERIOD_US = 1_000_000
 RT_SHARES_US = 800_000
+# An owner too: when a container is started again, engines (runc before 1.2) give the mount the mode of the folder below
+# it, which they made themselves, for root.
+TMPFS_OWNER = f"mode=1777,uid={USER_ID},gid={USER_ID}"
 NO_RT_SHARE = "no real-time share: the engine's own is too small (dockerd --cpu-rt-runtime=950000)"
 CALL_TIMEOUT_S = 60
 LOAD_TIMEOUT_S = 1800  # a flash card writes an image of some hundred MB slowly
@@ -285,12 +288,12 @@ class DockerRuntime:
         networks = [self._network(segment) for segment in instance.segments]
         memory = resources.memory_mb << 20
         of_control = instance.release.workload_class is WorkloadClass.CONTROL
-        tmpfs = {"/tmp": f"rw,noexec,nosuid,nodev,mode=1777,size={resources.scratch_mb}m"}
+        tmpfs = {"/tmp": f"rw,noexec,nosuid,nodev,{TMPFS_OWNER},size={resources.scratch_mb}m"}
         mounts = [Mount(RUN_FOLDER, str(run_folder), type="bind", read_only=True)]
         extra: dict[str, Any] = {}
         if of_control:
             extra = self._control_config(instance, rt_share_us)
-            tmpfs[SHARED_FOLDER] = f"rw,exec,nosuid,nodev,mode=1777,size={resources.scratch_mb}m"
+            tmpfs[SHARED_FOLDER] = f"rw,exec,nosuid,nodev,{TMPFS_OWNER},size={resources.scratch_mb}m"
         if of_control or instance.release.keeps:
             mounts.append(self._kept_mount(instance))
         # Not mounts, which need their folders: after a power cut the engine makes these again, without the agent.
