@@ -31,6 +31,7 @@ from agent.placement import ControlNode
 from agent.plan import NO_CONTROL, NOT_PLACEABLE, after_failure, after_look, plan
 from agent.runtimes.base import Attempts, Observed, ObservedInstance, Phase, Wanted, wanted
 from agent.status import judge
+from agent.upkeep import Upkeep
 from manifests.errors import MachineError, SluiceError, TrustError, UnreachableError
 from manifests.messages import (
     InstanceStatus,
@@ -45,11 +46,9 @@ FIRST_DELAY_S = 1.0
 LONGEST_DELAY_S = 30.0
 TRUST_DELAY_S = 10.0  # what was refused once will be refused again; asking goes on in case it was the other side
 REPORT_GAP_S = 1.0  # changes within this time share one report
-PRUNE_S = 600.0
 FAULT_DELAY_S = 5.0
 LOG_LINES = 4  # of what an instance said last, in the event that tells its end
 RENEWAL_CHECK_S = 3600.0
-DROP_NOTICE_NS = 60 * 1_000_000_000
 DENIED_NOTICE_NS = 60 * 1_000_000_000
 _REASONS: Mapping[type[Action], str] = {
     Pull: "ImagePull",
@@ -89,14 +88,12 @@ class Loop:
         self._started_ns = wall_ns()
         self._kick = asyncio.Event()
         self._changed = asyncio.Event()
-        self._last_drop_notice_ns = 0
-        self._rejected: dict[str, int] = {}
         self._denied_notices: dict[str, int] = {}
         self._last_refusal = ""
-        self._damage = ""
         self._staging = asyncio.Lock()
         self._looking = asyncio.Lock()
         self.memory = Memory()
+        self.upkeep = Upkeep(parts, self.memory, self._staging, self._event, self._save_events, wall_ns)
 
     # ------------------------------------------------------------ start
 
@@ -108,7 +105,7 @@ class Loop:
             "sync": self._sync,
             "reports": self._reports,
             "uplink": self._parts.uplink.run,
-            "upkeep": self._upkeep,
+            "upkeep": self.upkeep.run,
             "renewals": self._renewals,
         }
         if self._parts.inquiries is not None:
@@ -241,7 +238,7 @@ class Loop:
         return {instance.name for instance in self.memory.wanted or ()}
 
     def _artifacts(self) -> list[Artifact]:
-        return [instance.artifact for instance in self.memory.wanted or () if instance.artifact is not None]
+        return self.memory.artifacts()
 
     def _take_in(self, observed: Observed, now_ns: int) -> list[ObservedInstance]:
         """Remember what was seen; the instances that have ended since the last look."""
@@ -626,64 +623,7 @@ class Loop:
             "holds": parts.holding.now,
         }
 
-    # ------------------------------------------------------------ upkeep
-
-    async def _upkeep(self) -> None:
-        next_prune = 0.0
-        while True:
-            memory, parts = self.memory, self._parts
-            before = memory.buffer.dropped_samples
-            try:
-                await self.tell_damage()
-                memory.buffer = await parts.committer.call(Buffer.status)
-                if time.monotonic() >= next_prune:
-                    next_prune = time.monotonic() + PRUNE_S
-                    prune = partial(Buffer.prune, connected=parts.bus.connected(), now_ns=self._wall_ns())
-                    await parts.committer.call(prune)
-                    await self._tidy()
-            except sqlite3.Error as error:
-                _log.error("upkeep of the buffer failed", extra={"error": str(error)})
-            dropped = memory.buffer.dropped_samples - before
-            if dropped > 0 and self._wall_ns() - self._last_drop_notice_ns > DROP_NOTICE_NS:
-                self._last_drop_notice_ns = self._wall_ns()
-                text = f"{memory.buffer.dropped_samples} samples dropped so far: the buffer is full"
-                self._event(Severity.ERROR, "samples-dropped", "buffer", text)
-            for name, count in parts.bus.rejected.items():
-                if name not in self._rejected:
-                    reason = self._parts.bus.reasons.get(name, "")
-                    text = f"it broke the rules of the local bus: {reason}"
-                    self._event(Severity.WARNING, "bus-refused", name, text)
-                self._rejected[name] = count
-            await self._save_events()
-            await asyncio.sleep(5.0)
-
-    async def tell_damage(self) -> None:
-        """Acknowledged samples may be gone: the one loss that no gap can count must at least be said."""
-        damage = await self._parts.committer.call(lambda buffer: buffer.damaged)
-        if damage != self._damage:
-            self._damage = damage
-            text = f"the buffer's file was damaged and put aside; what it held is not sent: {damage}"
-            self._event(Severity.ERROR, "buffer-damaged", "buffer", text)
-
-    async def _tidy(self) -> None:
-        """Drop blobs, images and networks that neither the desired state nor anything running needs."""
-        if self.memory.desired is None or self.memory.engine_fault:
-            return
-        async with self._staging:
-            await self._tidy_staged()
-
-    async def _tidy_staged(self) -> None:
-        artifacts = self._artifacts()
-        roots = {artifact.root.digest for artifact in artifacts}
-        segments = {segment for instance in self.memory.wanted or () for segment in instance.segments}
-        digests = {blob.digest for artifact in artifacts for blob in (artifact.root, *artifact.blobs)}
-        try:
-            await self._parts.in_thread(self._parts.runtime.forget_except, roots, segments)
-            # Else blobs of the next generation are on their way, or wait with it.
-            if not self.memory.adoption_fault and self._parts.holding.waiting is None:
-                await self._parts.in_thread(self._parts.blobs.forget_except, digests)
-        except (MachineError, UnreachableError) as error:
-            _log.warning("tidying up failed", extra={"error": str(error)})
+    # ------------------------------------------------------------ certificate
 
     async def _renewals(self) -> None:
         while True:

@@ -20,7 +20,7 @@ from agent.ledger import Ledger
 from agent.runtimes.base import Attempts, Observed, Runtime, Wanted
 from agent.uplink import Uplink
 from manifests.messages import BufferStatus, InstanceStatus, ReportReply, StatusReport, TrustStatus
-from manifests.model import DesiredState
+from manifests.model import Artifact, DesiredState
 from manifests.policy import BrokenHold
 
 
@@ -95,3 +95,7 @@ class Memory:
     adoption_fault: str = ""
     restage: bool = False  # what runs is not what the signed files on disk say: the next verified state is activated
     buffer: BufferStatus = field(default_factory=BufferStatus)
+
+    def artifacts(self) -> list[Artifact]:
+        """Of the instances wanted here."""
+        return [instance.artifact for instance in self.wanted or () if instance.artifact is not None]

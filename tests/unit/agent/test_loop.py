@@ -220,11 +220,11 @@ async def test_the_end_of_an_instance_is_told_with_its_last_words(world: World) 
 
 
 async def test_a_damaged_buffer_is_told_once(world: World) -> None:
-    await world.loop.tell_damage()
+    await world.loop.upkeep.tell_damage()
     assert "buffer-damaged" not in await world.kinds()
     world.buffer.damaged = "malformed"
-    await world.loop.tell_damage()
-    await world.loop.tell_damage()
+    await world.loop.upkeep.tell_damage()
+    await world.loop.upkeep.tell_damage()
     assert (await world.kinds()).count("buffer-damaged") == 1
 
 

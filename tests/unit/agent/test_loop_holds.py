@@ -195,7 +195,7 @@ async def test_what_waits_keeps_its_bytes(world: World) -> None:
     await world.settle()
     hold(world)
     await world.loop.adopt(told(2, "press"))
-    await world.loop._tidy()
+    await world.loop.upkeep.tidy()
     assert told(2, "press").instances[0].release.artifacts[0].root.digest in world.blobs.held
 
 
