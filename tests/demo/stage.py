@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -157,12 +157,15 @@ class Stage:
     # ---- releases and fleet
 
     def publish(self) -> None:
-        builds = self.folder / "releases"
-        documents = [str(CATALOG / f"{name}.yaml") for name in WORKLOADS]
-        platform = "process" if self.runtime == "process" else "linux/amd64"
         if self.runtime == "process":
             pack_control()  # the container image brings its own
-        built = self.sluice("release", "build", *documents, "--out", str(builds), "--platform", platform)
+        platform = "process" if self.runtime == "process" else "linux/amd64"
+        self.publish_documents([CATALOG / f"{name}.yaml" for name in WORKLOADS], platform)
+
+    def publish_documents(self, documents: Sequence[Path], platform: str) -> None:
+        """Build, sign, have approved and publish."""
+        builds = str(self.folder / "releases")
+        built = self.sluice("release", "build", *map(str, documents), "--out", builds, "--platform", platform)
         folders = [item["folder"] for item in built]
         catalog = str(self.folder / "keys" / "online" / "catalog")
         keys = str(self.folder / "keys" / "offline")
@@ -186,10 +189,9 @@ class Stage:
     def overrides(self) -> list[str]:
         return [part for plant in self.plants.values() for text in plant.overrides for part in ("--set", text)]
 
-    def start_rollout(self, reason: str) -> int:
+    def start_rollout(self, reason: str, policy: Path = EXAMPLE / "rollout.yaml") -> int:
         """The one person of the demo speaks for OT and for IT where class control is touched."""
-        policy = str(EXAMPLE / "rollout.yaml")
-        view = self.sluice("rollout", "start", "--policy", policy, "--reason", reason)
+        view = self.sluice("rollout", "start", "--policy", str(policy), "--reason", reason)
         for side in view["lacking"]:
             self.sluice("rollout", "approve", str(view["id"]), "--as", side, "--why", reason)
         return int(view["id"])

@@ -62,6 +62,17 @@ def load_image(archive: Path) -> None:
     subprocess.run([*_load_command(), str(archive)], check=True, capture_output=True)
 
 
+def saved_image(name: str, folder: Path) -> Path:
+    """An archive of the image of that recipe as this checkout makes it: an older one would test yesterday's code."""
+    from workloads.images.build import build
+    from workloads.images.recipes import named
+
+    (built,) = build([named(name)])
+    archive = folder / f"{name}.tar"
+    subprocess.run(["docker", "save", "-o", str(archive), built.reference], check=True)
+    return archive
+
+
 def _authority(url: str) -> bytes:
     """The last certificate that a server shows, in PEM; trusted as blindly as the administrator's kubeconfig says."""
     address = urlsplit(url)

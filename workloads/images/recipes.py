@@ -92,8 +92,23 @@ JUDGE = (
     "vplc/scan/values.py",
 )  # fmt: skip
 
+# Of the cluster's client the agent takes credentials and the line: its models and its asyncio half are 120 MB.
+CLUSTER_UNUSED = (
+    "kubernetes/aio", "kubernetes/client/api/*_api.py", "kubernetes/client/models/v*.py",
+    *(f"{name}{end}" for name in ("aiohttp", "aiohttp_retry", "aiohappyeyeballs", "aiosignal", "attr", "attrs",
+      "frozenlist", "multidict", "propcache", "yarl") for end in ("", "-*")),
+)  # fmt: skip
+
 RECIPES: tuple[Recipe, ...] = (
     Recipe("agent", "agent", ("manifests", "agent"), extras=("agent",), goal_mb=120),
+    Recipe(
+        "agent-kubernetes",
+        "agent/runtimes/kubernetes",
+        ("manifests", "agent"),
+        extras=("agent-kubernetes",),
+        unused=CLUSTER_UNUSED,
+        goal_mb=120,
+    ),
     _workload("modbus"),
     # The address space that a server starts with, 20 MB; a client reads the device's own.
     _workload("opcua", unused=("asyncua/server/standard_address_space/standard_address_space_*",)),

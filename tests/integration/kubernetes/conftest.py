@@ -6,7 +6,6 @@ import json
 import os
 import secrets
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,11 +20,9 @@ from manifests.model import Artifact, Conduit, DataStream, Health, Resources, Wo
 from manifests.oci import export_image
 from tests.simulators.launch import started
 from tests.support.agent_node import Node
-from tests.support.cluster import ClusterNamespace, kubectl, load_image, missing
+from tests.support.cluster import ClusterNamespace, kubectl, load_image, missing, saved_image
 from tests.support.link import Link
 from tests.support.orchestrator_fake import OrchestratorFake
-
-IMAGE = "sluice/modbus:0.1.0"
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -46,13 +43,7 @@ def folder() -> Iterator[Path]:
 def translator(tmp_path_factory: pytest.TempPathFactory) -> tuple[Artifact, Path]:
     """The Modbus translator's image as blobs, and on the cluster's node."""
     place = tmp_path_factory.mktemp("translator")
-    if subprocess.run(["docker", "image", "inspect", IMAGE], capture_output=True).returncode != 0:
-        from workloads.images.build import build
-        from workloads.images.recipes import named
-
-        build([named("modbus")])
-    saved = place / "image.tar"
-    subprocess.run(["docker", "save", "-o", str(saved), IMAGE], check=True)
+    saved = saved_image("modbus", place)
     load_image(saved)
     return export_image(saved, place / "blobs", container_platform()), place / "blobs"
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import secrets
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,11 +20,10 @@ import yaml
 from manifests.messages import FrameKind
 from manifests.model import Artifact, Conduit, DataStream, Health, Resources, WorkloadClass, WorkloadRelease
 from tests.simulators.launch import started
-from tests.support.cluster import ROOT, ClusterNamespace, kubectl, load_image
+from tests.support.cluster import ROOT, ClusterNamespace, kubectl, load_image, saved_image
 from tests.support.orchestrator_fake import OrchestratorFake
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.engine]
-IMAGE = "sluice/agent-kubernetes:0.1.0"
 USER = 10001
 
 
@@ -127,11 +125,7 @@ class Pod:
 
 @pytest.fixture
 def pod(folder: Path) -> Iterator[Pod]:
-    if subprocess.run(["docker", "image", "inspect", IMAGE], capture_output=True).returncode != 0:
-        pytest.skip(f"NOT TRIED: no image {IMAGE}")
-    saved = folder / "agent.tar"
-    subprocess.run(["docker", "save", "-o", str(saved), IMAGE], check=True)
-    load_image(saved)
+    load_image(saved_image("agent-kubernetes", folder))
     with OrchestratorFake(folder / "far") as far:
         made = Pod(folder, far)
         try:
