@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from manifests import ceremony, keys, messages, pki
 from manifests.messages import RepositoryVersions, SyncRequest
 from tests.support.procs import Program, wait_for
+from tests.support.tls_scan import scan
 
 ROOT = Path(__file__).resolve().parents[2]
 PROXIES = ROOT / "orchestrator" / "proxy"
@@ -181,12 +182,11 @@ def test_19_an_agent_works_through_the_proxy_and_forged_headers_do_not(edge: Edg
     say(f"{edge.kind}: forged X-Client-Cert 401 or overwritten; ambiguous lengths {', '.join(answers)}")
 
 
-def test_tls_1_2_is_refused_by_the_proxy(edge: Edge) -> None:
+def test_a_scan_of_the_proxy_finds_tls_1_3_and_nothing_older(edge: Edge) -> None:
     for port in (edge.port, edge.people):
-        context = edge.context()
-        context.maximum_version = ssl.TLSVersion.TLSv1_2
-        with pytest.raises(ssl.SSLError), socket.create_connection(("127.0.0.1", port)) as plain:
-            context.wrap_socket(plain, server_hostname="localhost")
+        found = scan(port)
+        assert list(found) == ["TLSv1.3"], found
+        assert not [suite for suite in found["TLSv1.3"] if "CCM" in suite]
 
 
 def test_certificates_of_others_are_refused_by_the_proxy(edge: Edge, lab: Any, folder: Path) -> None:
