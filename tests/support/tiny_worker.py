@@ -69,18 +69,23 @@ def process_artifact(folder: Path) -> Artifact:
 
 
 def container_artifact(folder: Path, platform: str) -> Artifact:
-    """Compile, import as an image of one file, save it, and leave no trace of it in the engine."""
-    source, binary = folder / "worker.c", folder / "worker"
+    source = folder / "worker.c"
     source.write_text(C_WORKER)
+    return of_source(source, folder, platform)
+
+
+def of_source(source: Path, folder: Path, platform: str) -> Artifact:
+    """Compile, import as an image of one file, save it, and leave no trace of it in the engine."""
+    binary = folder / source.stem
     compiler = (
         ["gcc"] if shutil.which("gcc") else [sys.executable, "-m", "ziglang", "cc", "-target", "native-linux-musl"]
     )
     subprocess.run([*compiler, "-static", "-Os", "-o", binary, source], check=True)
     layer = io.BytesIO()
     with tarfile.open(fileobj=layer, mode="w") as tar:
-        tar.add(binary, "worker")
+        tar.add(binary, binary.name)
     api = docker.APIClient(version="auto")
-    image = json.loads(api.import_image_from_data(layer.getvalue(), changes=['CMD ["/worker"]']))["status"]
+    image = json.loads(api.import_image_from_data(layer.getvalue(), changes=[f'CMD ["/{binary.name}"]']))["status"]
     saved = folder / "image.tar"
     with saved.open("wb") as out:
         for chunk in api.get_image(image):

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import io
-import json
 import os
 import secrets
-import shutil
-import subprocess
-import sys
-import tarfile
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -35,7 +29,6 @@ from manifests.model import (
     WorkloadClass,
     WorkloadRelease,
 )
-from manifests.oci import export_image
 from tests.support import tiny_worker
 
 PROBE = Path(__file__).resolve().parents[2] / "support" / "control_probe.c"
@@ -60,25 +53,6 @@ def of_control(artifact: Artifact, site: str, core: int | None) -> Wanted:
     return replace(made, core=core)
 
 
-def container(folder: Path, platform: str) -> Artifact:
-    binary = folder / "probe"
-    compiler = (
-        ["gcc"] if shutil.which("gcc") else [sys.executable, "-m", "ziglang", "cc", "-target", "native-linux-musl"]
-    )
-    subprocess.run([*compiler, "-static", "-Os", "-o", binary, PROBE], check=True)
-    layer = io.BytesIO()
-    with tarfile.open(fileobj=layer, mode="w") as tar:
-        tar.add(binary, "probe")
-    api = docker.APIClient(version="auto")
-    image = json.loads(api.import_image_from_data(layer.getvalue(), changes=['CMD ["/probe"]']))["status"]
-    saved = folder / "image.tar"
-    with saved.open("wb") as out:
-        for chunk in api.get_image(image):
-            out.write(chunk)
-    api.remove_image(image)
-    return export_image(saved, folder / "blobs", platform)
-
-
 @pytest.fixture
 def runtime(folder: Path) -> Iterator[DockerRuntime]:
     cores = (max(os.sched_getaffinity(0)),)
@@ -96,7 +70,7 @@ def test_a_control_container_locks_memory_keeps_its_processor_and_can_give_its_r
     runtime: DockerRuntime, folder: Path
 ) -> None:
     core = max(os.sched_getaffinity(0))
-    artifact = container(folder, runtime.platform)
+    artifact = tiny_worker.of_source(PROBE, folder, runtime.platform)
     runtime.pull(artifact, partial(tiny_worker.blob_path, folder))
     instance = of_control(artifact, runtime._site, core)
     runtime.start(instance, tiny_worker.write_context(folder, instance))
@@ -132,7 +106,7 @@ def test_a_control_container_locks_memory_keeps_its_processor_and_can_give_its_r
 
 @pytest.mark.engine
 def test_what_is_kept_outlives_the_container_and_what_is_shared_does_not(runtime: DockerRuntime, folder: Path) -> None:
-    artifact = container(folder, runtime.platform)
+    artifact = tiny_worker.of_source(PROBE, folder, runtime.platform)
     runtime.pull(artifact, partial(tiny_worker.blob_path, folder))
     instance = of_control(artifact, runtime._site, None)
     runtime.start(instance, tiny_worker.write_context(folder, instance))

@@ -1,4 +1,4 @@
-"""Builds the native host once, and gives each test a plant."""
+"""Gives each test a plant."""
 
 from __future__ import annotations
 
@@ -9,15 +9,7 @@ import pytest
 
 from tests.integration.vplc_scan.scan_site import Site
 from tests.integration.vplc_servers.server_site import Plant
-from vplc.scan import build
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _native(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("VPLC_TEST_CACHE", str(tmp_path_factory.mktemp("programs")))
-        patch.setenv("VPLC_SCAN_BIN", str(build.build(tmp_path_factory.mktemp("native"))))
-        yield
+from tests.support.scan_native import native as native
 
 
 @pytest.fixture
