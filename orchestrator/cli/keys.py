@@ -28,7 +28,7 @@ SOON = timedelta(days=60)
 Kits = Annotated[list[Path], typer.Option("--keys", help="A kit; once per kit.")]
 CatalogFolder = Annotated[Path, typer.Option("--catalog", help="Folder with the catalog's public metadata.")]
 PassphraseFile = Annotated[Path | None, typer.Option(help="Passphrase or PIN of the kits.", dir_okay=False)]
-NoPassphrase = Annotated[bool, typer.Option(help="Leave the private keys unprotected (tests only).")]
+NoPassphrase = Annotated[bool, typer.Option("--no-passphrase", help="Leave the private keys unprotected (tests only).")]
 
 
 def _new_passphrase(file: Path | None, none: bool) -> str | None:
@@ -46,7 +46,7 @@ def init(
     passphrase_file: Annotated[
         Path | None, typer.Option(help="Protect the offline keys with this passphrase.", exists=True, dir_okay=False)
     ] = None,
-    no_passphrase: Annotated[bool, typer.Option(help="Leave the offline keys unprotected (tests only).")] = False,
+    no_passphrase: NoPassphrase = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Make release keys (offline), director and site keys (online), and the first roots."""
