@@ -93,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     guard = commands.add_parser("conduits", help="put the conduits' rules back at start, before the engine begins")
     guard.add_argument("--state", type=Path, default=Path(DEFAULT_STATE), help="state folder (default: %(default)s)")
     guard.set_defaults(run=_conduits)
-    consent = commands.add_parser("consent", help="let an instance of class control be stopped by the centre")
+    consent = commands.add_parser("consent", help="let the centre stop an instance, or set it back to an old version")
     consent.add_argument("instance", nargs="?", help="(without one: list what is consented)")
     consent.add_argument("--why", default="", help="the reason; kept and reported")
     consent.add_argument("--for", dest="lasts", default="24h", help="such as 30m, 8h, 2d (default: %(default)s)")
@@ -161,7 +161,7 @@ def _consent(asked: argparse.Namespace) -> int:
         _say(json.dumps([{f: getattr(one, f) for f in one.__struct_fields__} for one in found]))
         return 0
     for one in found:
-        _say(f"{one.instance}: may be stopped until {_moment(one.until)}, said {one.who}: {one.why}")
+        _say(f"{one.instance}: may be stopped or set back until {_moment(one.until)}, said {one.who}: {one.why}")
     if not found:
         _say("nothing is consented")
     return 0

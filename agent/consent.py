@@ -1,4 +1,5 @@
-"""What people at a site consent to: that instances of class control may be stopped on the centre's word.
+"""What people at a site consent to: that an instance may be stopped (class control), or set back to a version older
+than what it may return to by itself, on the centre's word.
 
 Whoever can run commands as the agent's user on the node owns the node; what is written here proves presence at the
 site, not identity. ``cli`` writes, the trust store asks. A consent ends by itself, so that one given for today's work

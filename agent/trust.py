@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from agent.versions import Floors, below, version_order
 from manifests.configuration import check_configuration
 from manifests.model import (
     DesiredInstance,
@@ -48,7 +49,8 @@ class Entry:
 class Received:
     """What two verified repositories say. ``facts`` is ``x-sluice`` as parsed; ``releases`` are target bytes by path,
     already checked against the catalog's digests; ``approvals`` are the sides that approved exactly these digests.
-    ``consented``: instances of class control that somebody at the site itself lets go."""
+    ``consented``: instances that somebody at the site itself lets stop or go back. ``floors`` and ``running``: how far
+    back each workload may go, and what is in force."""
 
     site: str  # whose agent this is
     facts: Any
@@ -59,6 +61,8 @@ class Received:
     approvals: Mapping[str, tuple[Approver, ...]] = field(default_factory=dict)
     consents: tuple[Consent, ...] = ()
     consented: frozenset[str] = frozenset()
+    floors: Floors = field(default_factory=dict)
+    running: DesiredState | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +115,12 @@ def accept(received: Received, last: DesiredState | None, now: datetime) -> Acce
         return Refusal("oversized", f"{len(placed)} instances; at most {MAX_INSTANCES} are allowed", "targets.json")
     state = DesiredState(facts=facts, instances=tuple(sorted(placed, key=lambda item: item.instance.name)))
     if last is not None:
-        refused = _backwards(state, last) or _stops_control(state, last, received)
+        let = _let(state, last, received)
+        refused = (
+            _backwards(state, last)
+            or _stops_control(state, last, received, let)
+            or _set_back(state, last, received, let)
+        )
         if refused is not None:
             return refused
     return Accepted(state, (*_lowered(state, last), *_let_go(state, last)))
@@ -187,21 +196,37 @@ def _unapproved(path: str, release: WorkloadRelease, received: Received) -> Refu
     return Refusal("unapproved", what, path)
 
 
-def _stops_control(state: DesiredState, last: DesiredState, received: Received) -> Refusal | None:
-    """Whoever holds the centre must not be able to stop a process: only the site itself, or an OT signature for a
-    generation between the last one and this, lets an instance of class control go."""
-    if received.policy.stop_control == "free":
-        return None
+def _let(state: DesiredState, last: DesiredState, received: Received) -> frozenset[str]:
+    """The instances of which somebody at the site, or OT for a generation between the last one and this, says that
+    they may stop or go back."""
     signed = {
         said.instance
         for said in received.consents
         if said.site == state.facts.site and last.facts.generation < said.generation <= state.facts.generation
     }
-    gone = sorted((_control(last) - _control(state)) - signed - received.consented)
+    return received.consented | signed
+
+
+def _stops_control(state: DesiredState, last: DesiredState, received: Received, let: frozenset[str]) -> Refusal | None:
+    """Whoever holds the centre must not be able to stop a process."""
+    if received.policy.stop_control == "free":
+        return None
+    gone = sorted((_control(last) - _control(state)) - let)
     if not gone:
         return None
     what = f"would stop {', '.join(gone)} of class control, and neither the site nor an OT signature consents"
     return Refusal("control-stop", what, "targets.json")
+
+
+def _set_back(state: DesiredState, last: DesiredState, received: Received, let: frozenset[str]) -> Refusal | None:
+    """Nor may they bring back what newer releases mended."""
+    standing = (last,) if received.running is None else (last, received.running)
+    found = below(state, received.floors, standing, let)
+    if not found:
+        return None
+    said = ", ".join(f"{item.instance.name} to {item.release.version}, below {floor}" for item, floor in found)
+    what = f"would set back {said}, and neither the release before, nor the site, nor an OT signature lets it"
+    return Refusal("downgrade", what, "targets.json")
 
 
 def _let_go(state: DesiredState, last: DesiredState | None) -> tuple[str, ...]:
@@ -243,10 +268,3 @@ def _lowered(state: DesiredState, last: DesiredState | None) -> tuple[str, ...]:
         and before[item.instance.name].name == item.release.name
         and version_order(item.release.version) < version_order(before[item.instance.name].version)
     )
-
-
-def version_order(version: str) -> tuple[Any, ...]:
-    """Sorts as semantic versions do: numbers by value, a pre-release before its release."""
-    numbers, _, extra = version.partition("-")
-    parts = tuple((0, int(p), "") if p.isdigit() else (1, 0, p) for p in extra.split(".")) if extra else ()
-    return (*(int(part) for part in numbers.split(".")), not extra, parts)

@@ -40,6 +40,7 @@ from agent.folders import (
     write_file,
 )
 from agent.identity import Identity
+from agent.versions import Floors, raised
 from manifests.audit import HEAD_FIELD, TreeHead, odd_head, remember
 from manifests.errors import InternalError, MachineError, TrustError
 from manifests.messages import RepositoryVersions, SyncReply, SyncRequest, TrustStatus
@@ -64,6 +65,7 @@ from manifests.signing import (
 DEADLINE_S = 60.0
 CONTENTS = "contents.json"
 HEADS = "heads.json"
+FLOORS = "floors.json"
 # The clock floor is written only when it moved by this much: flash wears.
 FLOOR_STEP_S = 3600
 
@@ -105,8 +107,8 @@ class _Verified:
 class TrustStore:
     """``folder`` is ``<state>/trust``; one per process, usable from several threads.
 
-    ``notes`` after a refresh: what an operator should know though it is allowed. ``consented``: the instances of class
-    control that somebody at the site lets go now.
+    ``notes`` after a refresh: what an operator should know though it is allowed. ``consented``: the instances that
+    somebody at the site lets stop or go back now.
     """
 
     def __init__(
@@ -123,6 +125,7 @@ class TrustStore:
         self._mutex = threading.RLock()
         self._status = TrustStatus()
         self._adopted: DesiredState | None = None
+        self._running: DesiredState | None = None
         self._broken_holds: tuple[BrokenHold, ...] = ()
         self.notes: tuple[str, ...] = ()
         with disk_errors("cannot make the trust folder", folder):
@@ -153,6 +156,7 @@ class TrustStore:
             verified = self._verify_kept(self._accepted, None)
             if verified is None or verified.state != candidate:
                 raise InternalError("only the state that was accepted last can be activated")
+            self._raise_floors(candidate)
             self._write(self._activated, verified.kept)
             self._in_force(candidate)
             self._adopted = None  # from here on the metadata on disk says it
@@ -186,6 +190,7 @@ class TrustStore:
         metadata on disk is damaged or was put back from an old copy. Ignored when it is another site's."""
         if adopted.facts.site == self._identity.site:
             self._adopted = adopted
+            self._running = adopted
 
     def _newest(self, held: _Verified | None) -> DesiredState | None:
         """The newest state this node is known to have accepted."""
@@ -292,6 +297,8 @@ class TrustStore:
                 approvals=approvals(catalog),
                 consents=consents(catalog, self._identity.site),
                 consented=self._consented(now) if now is not None else frozenset(),
+                floors=self._floors(),
+                running=self._running,
             ),
             last,
             now or datetime.now(UTC),
@@ -425,7 +432,23 @@ class TrustStore:
     def _refused(self, error: TrustError, now: datetime) -> None:
         self._status = replace(self._status, refusal=error.kind, refusal_detail=str(error)[:500], refusal_ns=_ns(now))
 
+    def _floors(self) -> Floors:
+        """None known when the file is lost or damaged: what runs then is the floor, at the next upgrade again."""
+        try:
+            return msgspec.json.decode((self._folder / FLOORS).read_bytes(), type=dict[str, str])
+        except (OSError, msgspec.MsgspecError):
+            return {}
+
+    def _raise_floors(self, candidate: DesiredState) -> None:
+        """Before it is in force: after a power cut the floors may lead, and lead to the same."""
+        known = self._floors()
+        floors = raised(known, self._running, candidate)
+        if floors != known:
+            with disk_errors("cannot keep how far back workloads may go", self._folder / FLOORS):
+                write_file(self._folder / FLOORS, msgspec.json.encode(floors, order="sorted"))
+
     def _in_force(self, state: DesiredState) -> None:
+        self._running = state
         generation, revision = state.facts.order
         self._status = replace(self._status, adopted_generation=generation, adopted_revision=revision)
 
@@ -579,6 +602,7 @@ def _versions(repository: VerifiedRepository | None, pinned: bytes) -> Repositor
 _REMEDIES = {
     "clock": "set this node's clock (NTP, battery)",
     "unapproved": "those who may approve it sign it: sluice sign",
+    "downgrade": "at the site: sluice agent consent INSTANCE --why TEXT; or OT signs: sluice sign --consent",
     "control-stop": "at the site: sluice agent consent INSTANCE --why TEXT; or OT signs: sluice sign --consent",
 }
 

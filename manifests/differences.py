@@ -47,6 +47,7 @@ def _facts(release: WorkloadRelease) -> Mapping[str, tuple[str, ...]]:
     control = release.control
     return {
         "program": tuple(f"{one.platform} {one.root.digest}" for one in release.artifacts),
+        "versions": () if release.returns_to is None else (f"sites may be set back to {release.returns_to}",),
         "network": tuple(
             [
                 f"calls {one.protocol} {', '.join(map(str, one.ports)) or 'any port'} in {one.segment}"

@@ -209,6 +209,7 @@ class WorkloadSpec(Document, frozen=True):
     """``control`` stands for class control and for no other (``manifests.load`` checks it).
 
     ``keeps``: its instances get a folder on disk that outlives restarts and releases; class control always does.
+    ``returns_to``: the lowest version that a site may be set back to from this one; else what it ran before.
     """
 
     version: Version
@@ -224,6 +225,7 @@ class WorkloadSpec(Document, frozen=True):
     control: Control | None = None
     writes: tuple[WriteGrant, ...] = ()
     keeps: bool = False
+    returns_to: Version | None = None
 
 
 class Workload(Document, frozen=True, tag_field="kind", tag="Workload"):
@@ -375,6 +377,7 @@ class WorkloadRelease(Signed, frozen=True):
     control: Control | None = None
     writes: tuple[WriteGrant, ...] = ()
     keeps: bool = False
+    returns_to: Version | None = None
     sboms: tuple[BillOfMaterials, ...] = ()
     provenance: Provenance | None = None
     format: Literal["sluice.release/1"] = "sluice.release/1"

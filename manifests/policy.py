@@ -64,7 +64,8 @@ class Approval(Signed, frozen=True):
 
 
 class Consent(Signed, frozen=True):
-    """OT's signed word that one site may stop one instance of class control, from this generation on."""
+    """OT's signed word that one site may stop one instance of class control, or set one back further than it may go
+    by itself, from this generation on."""
 
     site: Name
     instance: Name

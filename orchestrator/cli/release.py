@@ -139,6 +139,7 @@ def _build(workload: Workload, out: Path, only: set[str], packages: Path) -> Wor
         control=spec.control,
         writes=spec.writes,
         keeps=spec.keeps,
+        returns_to=spec.returns_to,
         sboms=tuple(_bill(workload, artifact, blobs) for artifact in artifacts),
         provenance=_provenance(packages),
     )

@@ -111,7 +111,9 @@ def sign(
     server: ServerOption = None,
     meaning: Annotated[str, typer.Option(help="What your signature says.")] = "approved for use",
     signer: Annotated[str | None, typer.Option("--name", help="Your name (default: this account's).")] = None,
-    consent: Annotated[str | None, typer.Option(help="SITE/INSTANCE that may be stopped.")] = None,
+    consent: Annotated[
+        str | None, typer.Option(help="SITE/INSTANCE that may stop, or go back to an old version.")
+    ] = None,
     unhold: Annotated[str | None, typer.Option(help="SITE/HOLD-ID that a generation may pass; needs --as.")] = None,
     generation: Annotated[int | None, typer.Option(help="The generation that stops it, or passes the hold.")] = None,
     why: Annotated[str, typer.Option(help="Why: of --consent and --unhold.")] = "",

@@ -172,6 +172,11 @@ class StolenCentre:
     def status(self) -> dict[str, Any]:
         return read_status(self.state) or {}
 
+    def versions(self) -> dict[str, str]:
+        """What each instance that runs says it is."""
+        found = self.status().get("instances", [])
+        return {one["name"]: one["version"] if one["state"] == "Running" else "" for one in found}
+
     def processes(self) -> dict[int, str]:
         """Every process that was started with this node's state folder, with the instance it is."""
         found = {}

@@ -121,14 +121,6 @@ def test_whatever_is_offered_the_accepted_generation_only_grows(offers: list[tup
             last = said.state
 
 
-@pytest.mark.parametrize(
-    ("lower", "higher"),
-    [("1.9.0", "1.10.0"), ("1.0.0-rc.1", "1.0.0"), ("1.0.0-rc.2", "1.0.0-rc.10"), ("1.0.0-1", "1.0.0-a")],
-)
-def test_versions_are_ordered_by_meaning(lower: str, higher: str) -> None:
-    assert trust.version_order(lower) < trust.version_order(higher)
-
-
 def test_a_clock_is_wrong_before_the_build_and_before_the_latest_signature() -> None:
     assert trust.clock_refusal(datetime(1970, 1, 1, tzinfo=UTC), None) is not None
     assert trust.clock_refusal(NOW, None) is None

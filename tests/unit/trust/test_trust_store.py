@@ -19,7 +19,7 @@ from manifests import checking, keys, signing
 from manifests.audit import TreeHead
 from manifests.errors import InternalError, MachineError, TrustError, UnreachableError
 from manifests.messages import SyncReply
-from manifests.model import WorkloadClass, release_path
+from manifests.model import DesiredState, WorkloadClass, release_path
 from manifests.policy import Approver
 from tests.support.releases import DirectSource, Plant, a_release
 
@@ -391,6 +391,26 @@ def test_a_lower_version_is_allowed_in_a_new_generation_and_told(plant: Plant) -
     plant.assign(3)
     plant.store.refresh(plant.source, plant.now)
     assert plant.store.notes == ("press goes from 1.10.0 down to 1.0.0",)
+
+
+def test_what_ran_before_the_last_upgrade_is_as_far_back_as_it_goes_also_after_a_restart(plant: Plant) -> None:
+    releases = [plant.release, *(plant.far.publish(a_release(version=version)) for version in ("1.1.0", "1.2.0"))]
+
+    def told(generation: int, number: int) -> DesiredState:
+        plant.far.assign("hamburg", [plant.far.placed("press", releases[number])], generation=generation)
+        return plant.store.refresh(plant.source, plant.now)
+
+    plant.store.activate(told(2, 1))
+    plant.store.activate(told(3, 2))
+    plant.store = plant.open()
+    plant.store.last_good(plant.now)
+    with pytest.raises(TrustError) as caught:
+        told(4, 0)
+    assert caught.value.kind == plant.store.status().refusal == "downgrade"
+    assert "below 1.1.0" in str(caught.value)
+    plant.store.activate(told(5, 1))
+    with pytest.raises(TrustError):
+        told(6, 0)
 
 
 def test_a_node_without_instructions_yet_has_nothing_to_run(plant: Plant, tmp_path: Path) -> None:
