@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated
+from urllib.parse import quote
 
 import typer
 from rich.markup import escape
@@ -58,5 +59,5 @@ def revoke(
     token_id: Annotated[str, typer.Argument(help="Its id, from: sluice token list")], server: ServerOption = None
 ) -> None:
     """It is refused from now on."""
-    Connection(server).do("DELETE", f"/account/tokens/{token_id}")
+    Connection(server).do("DELETE", f"/account/tokens/{quote(token_id, safe='')}")
     console.print("The token is revoked.")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sys
 from typing import Annotated
+from urllib.parse import quote
 
 import typer
+from pydantic import ValidationError
 from rich.markup import escape
 
 from manifests.errors import DocumentError, Problem
@@ -47,17 +49,27 @@ PasswordFile = Annotated[typer.FileText | None, typer.Option(help="Read the pass
 
 
 def parse_roles(words: list[str]) -> list[BindingView]:
-    """``ROLE``, ``ROLE@SITE,SITE`` or ``ROLE@LABEL=VALUE,...``. Raises DocumentError with every mistake."""
+    """``ROLE``, ``ROLE@SITE,SITE`` or ``ROLE@LABEL=VALUE,...``. Raises DocumentError with every mistake.
+
+    An empty place is one, such as an unset variable in a script leaves: it must not become "everywhere".
+    """
     found, problems = [], []
     for word in words:
-        name, _, where = word.partition("@")
+        name, bound, where = word.partition("@")
         if name not in list(Role):
             problems.append(Problem("--role", word, f"no role {name!r}", nearest(name, Role) or ", ".join(Role)))
             continue
-        parts = [part for part in where.split(",") if part]
+        parts = where.split(",") if bound else []
+        if any(not part.split("=", 1)[0] for part in parts):
+            hint = f"{name}@SITE,SITE or {name}@LABEL=VALUE; {name} alone is everywhere"
+            problems.append(Problem("--role", word, "names no site and no label", hint))
+            continue
         labels = dict(part.split("=", 1) for part in parts if "=" in part)
         sites = [part for part in parts if "=" not in part]
-        found.append(BindingView(role=Role(name), sites=SelectorView(sites=sites, match_labels=labels)))
+        try:
+            found.append(BindingView(role=Role(name), sites=SelectorView(sites=sites, match_labels=labels)))
+        except ValidationError:
+            problems.append(Problem("--role", word, "a site's name has small letters, digits and hyphens"))
     if problems:
         raise DocumentError(problems)
     return found
@@ -70,6 +82,10 @@ def roles_text(roles: list[BindingView]) -> str:
         return "@" + ",".join(parts) if parts else ""
 
     return " ".join(one.role.value + where(one.sites) for one in roles) or "none"
+
+
+def _path(user: str, rest: str) -> str:
+    return f"/accounts/{quote(user, safe='')}/{rest}"
 
 
 def _print(view: AccountView, as_json: bool) -> None:
@@ -116,31 +132,31 @@ def roles(
 ) -> None:
     """Replace what somebody may do; without --role they may do nothing."""
     body = RolesRequest(roles=parse_roles(role or []), why=why)
-    _print(Connection(server).put(f"/accounts/{user}/roles", body, AccountView), as_json)
+    _print(Connection(server).put(_path(user, "roles"), body, AccountView), as_json)
 
 
 @app.command()
 def disable(user: UserName, why: Why, server: ServerOption = None, as_json: JsonFlag = False) -> None:
     """Nobody comes in by this account any longer, and whoever is in is out."""
-    _print(Connection(server).post(f"/accounts/{user}/disable", WhyRequest(why=why), AccountView), as_json)
+    _print(Connection(server).post(_path(user, "disable"), WhyRequest(why=why), AccountView), as_json)
 
 
 @app.command()
 def enable(user: UserName, why: Why, server: ServerOption = None, as_json: JsonFlag = False) -> None:
     """Take a disabled account back into use."""
-    _print(Connection(server).post(f"/accounts/{user}/enable", WhyRequest(why=why), AccountView), as_json)
+    _print(Connection(server).post(_path(user, "enable"), WhyRequest(why=why), AccountView), as_json)
 
 
 @app.command()
 def reset(user: UserName, why: Why, server: ServerOption = None, as_json: JsonFlag = False) -> None:
     """For whoever lost password or second factor: a new first password."""
-    _show_first(Connection(server).post(f"/accounts/{user}/reset", WhyRequest(why=why), FirstPasswordView), as_json)
+    _show_first(Connection(server).post(_path(user, "reset"), WhyRequest(why=why), FirstPasswordView), as_json)
 
 
 @app.command()
 def remove(user: UserName, why: Why, server: ServerOption = None) -> None:
     """Delete an account for ever; its name is never given again."""
-    Connection(server).do("POST", f"/accounts/{user}/removal", WhyRequest(why=why))
+    Connection(server).do("POST", _path(user, "removal"), WhyRequest(why=why))
     console.print(f"{escape(user)} is gone; the name stays taken.")
 
 
