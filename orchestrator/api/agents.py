@@ -86,6 +86,7 @@ class AgentLine:
         self._carries = Limiter(rate_per_s=200.0, burst=400.0)
         self._enrols = Limiter(rate_per_s=20.0, burst=100.0)  # per address: nobody has a name yet
         self._blobs: dict[str, tuple[int, dict[str, int]]] = {}  # site -> (generation, digests it may fetch)
+        self._went_back: dict[Peer, tuple[int, int]] = {}  # (said before, asked with), so that it is told once
 
     def app(self) -> ASGIApp:
         api = messages.AGENT_API
@@ -235,10 +236,14 @@ class AgentLine:
         centre = self._centre
         deadline = asyncio.get_running_loop().time() + wanted.wait_s
         woken = centre.wakeups.register(peer.site)  # before looking: no news may fall between
+        first = True
         try:
             while True:
                 woken.clear()
                 reply = await to_thread.run_sync(centre.publisher.bundle, peer.site, wanted)
+                if first and reply.director:  # who lacks nothing has not gone back
+                    await to_thread.run_sync(self._notice_old, peer, wanted.director.targets)
+                first = False
                 left = deadline - asyncio.get_running_loop().time()
                 if left <= 0 or centre.stopping or reply.catalog or reply.director:
                     return packed(reply)
@@ -248,6 +253,17 @@ class AgentLine:
                 centre.presence.heard(peer.site, peer.node, centre.now_ns())
         finally:
             centre.wakeups.forget(peer.site, woken)
+
+    def _notice_old(self, peer: Peer, version: int) -> None:
+        """A node that holds older instructions than it once reported runs from a disk that was put back, or lost."""
+        centre = self._centre
+        with centre.store.read() as conn:
+            before = sites.reported_director(conn, peer.site, peer.node, peer.serial)
+        if version >= before or self._went_back.get(peer) == (before, version):
+            return
+        self._went_back[peer] = (before, version)
+        text = f"it asks with instructions of version {version}, but reported {before}: its disk was put back or lost"
+        centre.tell(Severity.SECURITY, "node-went-back", text, subject=peer.node, site=peer.site, node=peer.node)
 
     async def _wait(self, request: Request, woken: asyncio.Event, timeout_s: float) -> bool:
         """Until woken or time is over; False when the caller hung up."""

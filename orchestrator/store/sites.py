@@ -131,6 +131,17 @@ def reports(conn: Connection, chosen: Collection[str] | None = None) -> list[Nod
     ]
 
 
+def reported_director(conn: Connection, site_name: str, node_name: str, serial: str) -> int:
+    """The newest director version the node said it holds since it has this certificate; 0 when it has said nothing."""
+    query = (
+        select(node.c.report)
+        .join(certificate, and_(certificate.c.serial == serial, certificate.c.issued_ns < node.c.received_ns))
+        .where(node.c.site == site_name, node.c.node == node_name)
+    )
+    found = conn.execute(query).scalar_one_or_none()
+    return 0 if found is None else _report.decode(found).trust.director_version
+
+
 # ---------------------------------------------------------------- certificates and tokens
 
 

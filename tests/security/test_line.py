@@ -147,7 +147,6 @@ def test_10_replay_is_refused_also_after_a_restart(plant: Plant, say: Any) -> No
     plant.store = plant.open()
     words.append(plant.offered(plant.old))
     say(f"captured answers: {', '.join(words)}; a restored disk took the newest state at first contact")
-    pytest.xfail("the centre does not yet say that a node came back with an older state than it had reported")
 
 
 def test_11_freeze_raises_an_alarm_and_stops_nothing(folder: Path, say: Any) -> None:

@@ -6,6 +6,7 @@ One plant for all rows: each must leave it running exactly what it ran before.
 from __future__ import annotations
 
 import hashlib
+import shutil
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,7 +16,7 @@ from tuf.api.metadata import TargetFile
 from manifests import keys, signing
 from manifests.model import WorkloadClass, release_path
 from manifests.policy import Approver, Consent, approval_path, consent_path, text_of
-from orchestrator.store import releases
+from orchestrator.store import releases, sites
 from tests.security.probe import accepted_version
 from tests.security.stolen import SAID, SITE, StolenCentre, a_release
 
@@ -195,3 +196,35 @@ def test_07_one_stolen_ot_key_approves_nothing_alone(stolen: StolenCentre, say: 
     second = stolen.refuses(for_it_too, "unapproved")
     assert stolen.processes() == before
     say(f"approved by OT alone: {word}; the same key speaking for IT: {second}")
+
+
+def test_10_a_node_whose_disk_was_put_back_is_noticed_and_comes_forward(stolen: StolenCentre, say: Any) -> None:
+    def reported() -> int:
+        with stolen.thief.store.read() as conn:
+            return next(one.report.trust.director_version for one in sites.reports(conn, [SITE]))
+
+    def told() -> list[str]:
+        found = stolen.running.operator().get("/events", params={"site": SITE}).json()
+        return [one["text"] for one in found if one["kind"] == "node-went-back"]
+
+    before = stolen.processes()
+    kept = stolen.folder / "kept"
+    stolen.agent.stop()
+    shutil.copytree(stolen.state / "trust", kept, symlinks=True)
+    ledger = (stolen.state / "ledger.json").read_bytes()
+    old = accepted_version(stolen.state, "director", "timestamp.json")
+    stolen.agent.start()
+    stolen.takes(lambda: stolen.thief.tell(stolen.honest()))
+    stolen.until(lambda: reported() == stolen.thief.version, "the centre was not told what it holds")
+    assert told() == []
+    stolen.agent.stop()
+    shutil.rmtree(stolen.state / "trust")
+    kept.rename(stolen.state / "trust")
+    (stolen.state / "ledger.json").write_bytes(ledger)
+    assert accepted_version(stolen.state, "director", "timestamp.json") == old
+    stolen.agent.start()
+    stolen.until(told, "the centre did not notice")
+    stolen.until(lambda: stolen.status().get("generation") == stolen.thief.generation, "it did not come forward")
+    assert len(told()) == 1
+    assert stolen.processes() == before
+    say(f"the centre says: {told()[0]}; the node took the newest instructions, the same processes ran on")
