@@ -2,7 +2,8 @@
 
 A record a second or so, its fault growing from inaudible to plain over ``--minutes``, offered in one of three ways:
 
-    opcua     a YArrayItem with XAxisDefinition, beside it Speed, Sequence and Overload; answers IndexRange
+    opcua     a YArrayItem with XAxisDefinition, beside it Speed, Sequence and Overload; answers IndexRange. Its wear
+              begins when a record is first read: on a slow machine nobody comes too late.
     modbus    input registers: index at 0, speed (0.1 rpm) at 1, overload at 2, int16 block from 100 on; holding
               register 0 freezes the block. It overwrites the block at once, unless frozen.
     mqtt      publishes to a broker: binary, JSON or Sparkplug B (with births)
@@ -21,14 +22,18 @@ import struct
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 from asyncua import Server, ua
+from asyncua.crypto.permission_rules import User, UserRole
+from asyncua.server.user_managers import UserManager
 
 from tests.simulators import process
 from tests.simulators.bearing_motor import at
 from tests.simulators.bearing_signal import Machine, Part, record
+from tests.simulators.certificates import offer_security
 from workloads.kit import mqtt
 from workloads.vibration.bearing import LIBRARY
 from workloads.vibration.record import Unit
@@ -37,6 +42,7 @@ from workloads.vibration.sources.block import pack
 INDEX, SPEED, OVERLOAD, BLOCK = 0, 1, 2, 100
 COUNTS_PER_G = 4096.0
 NAMESPACE = "urn:sluice:simulators:bearing"
+APPLICATION_URI = "urn:sluice:simulators:motor"
 
 
 @dataclass(frozen=True)
@@ -69,15 +75,50 @@ def records(options: argparse.Namespace, now: Callable[[], float] = time.monoton
 # ---------------------------------------------------------------- OPC UA
 
 
+class SinceRead:
+    """A clock, s, that stands at 0 until the first record is read."""
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._begun: float | None = None
+
+    def read(self) -> None:
+        if self._begun is None:
+            self._begun = self._now()
+
+    def now(self) -> float:
+        return 0.0 if self._begun is None else self._now() - self._begun
+
+
+class OneUser(UserManager):
+    """Who has the password is a user; nobody else enters."""
+
+    def __init__(self, name: str, password: str) -> None:
+        self._known = (name, password)
+
+    def get_user(
+        self, iserver: Any, username: str | None = None, password: str | None = None, certificate: Any = None
+    ) -> User | None:
+        return User(role=UserRole.User, name=username) if (username, password) == self._known else None
+
+
 async def serve_opcua(options: argparse.Namespace) -> None:
     stop = process.stop_event()
-    server = Server()
+    server = Server(user_manager=OneUser(options.user, options.password) if options.user else None)
     await server.init()
     server.set_endpoint(f"opc.tcp://{options.host}:{options.port}")
-    server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
+    if options.cert_dir is not None:
+        await server.set_application_uri(APPLICATION_URI)
+        await offer_security(server, options.cert_dir, "motor", APPLICATION_URI)
+        server.set_security_policy([ua.SecurityPolicyType.Basic256Sha256_SignAndEncrypt])
+    else:
+        server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
+    if options.user:
+        server.set_identity_tokens([ua.UserNameIdentityToken])
     space = await server.register_namespace(NAMESPACE)
     motor = await server.nodes.objects.add_object(ua.NodeId("Motor", space), "Motor")
-    source = records(options)
+    clock = SinceRead()
+    source = records(options, clock.now)
     first = next(source)
     wave = await motor.add_variable(
         ua.NodeId("Motor.Acceleration", space), "Acceleration", first.samples.tolist(), ua.VariantType.Float
@@ -99,7 +140,7 @@ async def serve_opcua(options: argparse.Namespace) -> None:
     speed = await motor.add_variable(ua.NodeId("Motor.Speed", space), "Speed", first.rpm)
     overload = await motor.add_variable(ua.NodeId("Motor.Overload", space), "Overload", False)
     sequence = await motor.add_variable(ua.NodeId("Motor.Sequence", space), "Sequence", 1, ua.VariantType.UInt32)
-    _answer_ranges(server, options.max_values)
+    _answer_ranges(server, options.max_values, wave.nodeid, clock.read)
     await server.start()
     process.say_ready("opc ua", f"{options.host}:{options.port}")
 
@@ -114,7 +155,7 @@ async def serve_opcua(options: argparse.Namespace) -> None:
     await server.stop()
 
 
-def _answer_ranges(server: Server, most: int) -> None:
+def _answer_ranges(server: Server, most: int, wave: ua.NodeId, seen: Callable[[], None]) -> None:
     """What the library's server leaves out: numeric ranges (Part 4, 7.27), and a limit on one response."""
     service: Any = server.iserver.attribute_service
     whole = service.read
@@ -127,6 +168,8 @@ def _answer_ranges(server: Server, most: int) -> None:
             if not isinstance(value, list):
                 out.append(data)
                 continue
+            if asked.NodeId == wave:
+                seen()
             part = value
             if asked.IndexRange:
                 low, _, high = asked.IndexRange.partition(":")
@@ -253,8 +296,8 @@ def sparkplug_payload(one: Sample, rate_hz: float, *, birth: bool, sequence: int
 async def publish_mqtt(options: argparse.Namespace) -> None:
     stop = process.stop_event()
     reader, writer = await mqtt.connect(
-        options.host, options.port, client_id="bearing-source", keep_alive_s=0, will=None, user="", password="",
-        timeout_s=10,
+        options.host, options.port, client_id="bearing-source", keep_alive_s=0, will=None, user=options.user,
+        password=options.password, timeout_s=10,
     )  # fmt: skip
     source = records(options)
     process.say_ready("mqtt", f"{options.host}:{options.port}")
@@ -304,6 +347,9 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=process.positive, default=2.0, help="length of a record")
     parser.add_argument("--period", type=process.positive, default=2.0, help="seconds between records")
     parser.add_argument("--seed", type=int, default=0, help="0 or more")
+    parser.add_argument("--user", default="", help="OPC UA: the only one let in; MQTT: who publishes")
+    parser.add_argument("--password", default="")
+    parser.add_argument("--cert-dir", type=Path, help="OPC UA: encrypted only, with a certificate made in this folder")
     parser.add_argument("--max-values", type=int, default=0, help="OPC UA: larger responses are refused; 0: no limit")
     process.add_log_option(parser)
     return parser

@@ -25,6 +25,7 @@ from asyncua.server.server import Server
 from asyncua.ua.object_ids import ObjectIds
 
 from tests.simulators import process
+from tests.simulators.certificates import offer_security
 from tests.simulators.press_model import Phase, PressModel
 from tests.simulators.press_signals import SIGNALS, Kind, Signal, Value, read_all
 
@@ -185,24 +186,6 @@ class Press:
         await node.add_property(self._id(f"{text}.EngineeringUnits"), ua.QualifiedName("EngineeringUnits", 0), unit)
 
 
-async def _offer_security(server: Server, directory: Path) -> None:
-    """Make a key and a certificate in `directory` unless they are there, and offer Basic256Sha256 with them."""
-    # Imported here: the cryptography library costs start-up time and memory nobody without --cert-dir needs.
-    from asyncua.crypto.cert_gen import setup_self_signed_certificate
-    from cryptography.x509.oid import ExtendedKeyUsageOID
-
-    directory.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240  # before anybody is served
-    key, certificate = directory / "press.key.pem", directory / "press.cert.der"
-    await setup_self_signed_certificate(
-        key, certificate, APPLICATION_URI, socket.gethostname(),
-        [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH],
-        {"organizationName": "Sluice simulators"},
-    )  # fmt: skip
-    key.chmod(0o600)
-    await server.load_certificate(certificate)
-    await server.load_private_key(key)
-
-
 async def serve(options: argparse.Namespace) -> None:
     """Run the press until SIGTERM."""
     stop = process.stop_event()
@@ -218,7 +201,7 @@ async def serve(options: argparse.Namespace) -> None:
     server.set_endpoint(f"opc.tcp://{options.host}:{port}")
     policies = [ua.SecurityPolicyType.NoSecurity]
     if options.cert_dir:
-        await _offer_security(server, options.cert_dir)
+        await offer_security(server, options.cert_dir, "press", APPLICATION_URI)
         policies += [
             ua.SecurityPolicyType.Basic256Sha256_Sign,
             ua.SecurityPolicyType.Basic256Sha256_SignAndEncrypt,

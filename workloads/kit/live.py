@@ -24,7 +24,7 @@ from msgspec import Meta
 
 from manifests.errors import InternalError, SluiceError
 from manifests.messages import Tag
-from workloads.kit import mqtt
+from workloads.kit import login, mqtt
 from workloads.kit.backoff import Backoff, BackoffConfig
 from workloads.kit.context import SecretName
 from workloads.kit.samples import Reading, TagTable, live_value, quality_word
@@ -130,12 +130,6 @@ class Live:
         self._unsent[key] = None
         self._work.set()
 
-    def _password(self) -> str:
-        """For each connection anew: it may have been replaced meanwhile. Raises MachineError."""
-        if self._config.password_secret and self._secret is not None:
-            return self._secret(self._config.password_secret)
-        return self._config.password
-
     # ------------------------------------------------------------ the connection
 
     async def run(self) -> None:
@@ -161,7 +155,7 @@ class Live:
             keep_alive_s=KEEP_ALIVE_S,
             will=mqtt.Will(self._state_topic, self._state("offline")),
             user=self._config.username,
-            password=self._password(),
+            password=login.password(self._config, self._secret),
             timeout_s=CONNECT_TIMEOUT_S,
         )
         listening = asyncio.create_task(self._listen(reader))

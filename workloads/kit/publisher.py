@@ -20,10 +20,13 @@ from manifests import descriptor
 from manifests.bus import PROTOCOL, read_message, write_message
 from manifests.errors import DocumentError, InternalError
 from manifests.messages import (
+    CHANGE,
     CONFIGURE,
     INQUIRE,
     Ack,
     Answer,
+    Change,
+    Changed,
     Configure,
     Downward,
     Enough,
@@ -51,7 +54,7 @@ class Ears(Protocol):
 
     def connected(self) -> None: ...
 
-    def heard(self, message: Configure | Inquire | Enough) -> None: ...
+    def heard(self, message: Configure | Inquire | Enough | Change) -> None: ...
 
     def disconnected(self) -> None: ...
 
@@ -84,7 +87,7 @@ class Publisher:
     ) -> None:
         self._socket_path = socket_path
         self._ears = ears
-        self._answers: deque[Answer] = deque()
+        self._answers: deque[Answer | Changed] = deque()
         self._room = asyncio.Event()
         self._outbox = outbox
         self._backoff = backoff
@@ -117,9 +120,9 @@ class Publisher:
         self._beat_wanted = True
         self._work.set()
 
-    async def answer(self, answer: Answer) -> None:
-        """Hand in an answer to an inquiry; waits while others have not left. Dropped when the line is gone: whoever
-        asked will hear nothing, and ask again."""
+    async def answer(self, answer: Answer | Changed) -> None:
+        """Hand in an answer; waits while others have not left. Dropped when the line is gone: whoever asked will hear
+        nothing, and ask again."""
         while self.connected and len(self._answers) >= MAX_ANSWERS:
             self._room.clear()
             await self._room.wait()
@@ -175,7 +178,7 @@ class Publisher:
     async def _converse(self) -> None:
         reader, writer = await _connect(self._socket_path)
         try:
-            hears = (CONFIGURE, INQUIRE) if self._ears is not None else ()
+            hears = (CONFIGURE, INQUIRE, CHANGE) if self._ears is not None else ()
             hello = Hello(protocol=PROTOCOL, incarnation=self._outbox.incarnation, streams=self._streams, hears=hears)
             write_message(writer, hello)
             await writer.drain()
@@ -231,7 +234,7 @@ class Publisher:
                 )
                 if restarted:
                     raise EOFError("the agent has forgotten what it acknowledged: starting a new incarnation")
-            elif isinstance(message, Configure | Inquire | Enough) and self._ears is not None:
+            elif isinstance(message, Configure | Inquire | Enough | Change) and self._ears is not None:
                 self._ears.heard(message)
             self._work.set()
 

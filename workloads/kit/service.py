@@ -8,6 +8,8 @@ instead of restarting for ever.
 Live parameters: when the agent says that the run context was rewritten, and after each reconnection, it is read again;
 if live values differ, the handler given to ``on_configure`` gets the new context. It may refuse, which becomes the
 state ``Running (ParametersRefused)``; the last accepted values go on.
+
+Online change: the handler given to ``on_change`` lets a newer release's program take over, and says how that ended.
 """
 
 from __future__ import annotations
@@ -27,7 +29,17 @@ import msgspec
 from msgspec import Meta
 
 from manifests.errors import DocumentError, Problem, SluiceError
-from manifests.messages import Configure, DeviceStatus, Enough, Heartbeat, Inquire, State, StreamStatus
+from manifests.messages import (
+    Change,
+    Changed,
+    Configure,
+    DeviceStatus,
+    Enough,
+    Heartbeat,
+    Inquire,
+    State,
+    StreamStatus,
+)
 from manifests.model import RunContext
 from workloads.kit import context as contexts
 from workloads.kit import log as logs
@@ -68,6 +80,7 @@ class KitConfig(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbi
 C = TypeVar("C", bound=KitConfig)
 Check = Callable[[C], Sequence[Problem]]
 OnConfigure = Callable[[RunContext], Awaitable[None] | None]
+OnChange = Callable[[Change], Awaitable[Changed]]
 
 
 class Source(Protocol):
@@ -89,6 +102,8 @@ class Runtime:
         self._source: Source | None = None
         self._folder = socket_path.parent
         self._on_configure: OnConfigure | None = None
+        self._on_change: OnChange | None = None
+        self._changing: asyncio.Task[None] | None = None
         self._refusal = ""
         self._reading: asyncio.Task[None] | None = None
         self._read_again = False
@@ -195,6 +210,34 @@ class Runtime:
             log.info("new parameters taken over", extra={"revision": found.revision})
         self.publisher.changed()
 
+    # ------------------------------------------------------------ online change
+
+    def on_change(self, handler: OnChange) -> None:
+        """``handler(change)`` is awaited once at a time."""
+        self._on_change = handler
+
+    def change(self, change: Change) -> None:
+        if self._changing is None or self._changing.done():
+            self._changing = asyncio.get_running_loop().create_task(self._change(change), name="change")
+        else:
+            log.warning("asked for a change during another one", extra={"release": change.release})
+
+    async def _change(self, change: Change) -> None:
+        try:
+            if self._on_change is not None:
+                changed = await self._on_change(change)
+            else:
+                idle = self._state[0] is State.FAILED  # its configuration was refused: nothing runs that could go on
+                reason = "this workload takes over no program"
+                changed = Changed(release=change.release, taken=False, idle=idle, reason=reason)
+        except SluiceError as error:
+            changed = Changed(release=change.release, taken=False, reason=str(error))
+        except Exception as error:
+            log.exception("a program could not take over")
+            reason = f"the workload failed: {type(error).__name__}: {error}"
+            changed = Changed(release=change.release, taken=False, reason=reason)
+        await self.publisher.answer(changed)
+
     def _publish(self, block: bytes, count: int, first_ns: int, last_ns: int) -> None:
         self.publisher.publish(STREAM, block, count, first_ns, last_ns)
 
@@ -242,8 +285,9 @@ class Runtime:
             self.set_state(State.STOPPING, "Terminated")
             stopping.cancel()
             self._inquiries.stop()
-            if self._reading is not None:
-                self._reading.cancel()
+            for reaction in (self._reading, self._changing):
+                if reaction is not None:
+                    reaction.cancel()
             if source_job is not None:
                 await _end(source_job)
             self.batcher.flush()
@@ -270,7 +314,7 @@ class _Ears:
     def connected(self) -> None:
         self._runtime.read_context()  # told while nobody listened, or by an agent that died in between
 
-    def heard(self, message: Configure | Inquire | Enough) -> None:
+    def heard(self, message: Configure | Inquire | Enough | Change) -> None:
         match message:
             case Configure():
                 self._runtime.read_context()
@@ -278,6 +322,8 @@ class _Ears:
                 self._runtime._inquiries.asked(message)
             case Enough(id=inquiry):
                 self._runtime._inquiries.enough(inquiry)
+            case Change():
+                self._runtime.change(message)
 
     def disconnected(self) -> None:
         self._runtime._inquiries.stop()

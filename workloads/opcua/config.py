@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta
@@ -12,7 +12,9 @@ from manifests.errors import Problem
 from manifests.model import TopicLevel
 from workloads.kit.backoff import BackoffConfig
 from workloads.kit.context import SecretName
-from workloads.kit.deadband import Deadband, mistakes
+from workloads.kit.deadband import Deadband
+from workloads.kit.deadband import mistakes as deadband_mistakes
+from workloads.kit.opcua import Security, ServerUrl, mistakes
 from workloads.kit.service import KitConfig
 
 WHERE = "config"
@@ -58,20 +60,11 @@ class Browse(_Part, frozen=True):
     place: Place | None = None
 
 
-class Security(_Part, frozen=True):
-    """Basic256Sha256 with files on the node. The server's certificate is named, not trusted on first sight."""
-
-    certificate_file: Address
-    private_key_file: Address
-    server_certificate_file: Address
-    mode: Literal["Sign", "SignAndEncrypt"] = "SignAndEncrypt"
-
-
 class Endpoint(_Part, frozen=True):
     """One OPC UA server. Intervals in ms."""
 
     name: Annotated[str, Meta(min_length=1, max_length=63)]
-    url: Annotated[str, Meta(pattern=r"^opc\.tcp://[^/@\s]+(/\S*)?$", max_length=1024)]
+    url: ServerUrl
     place: Place
     nodes: Annotated[tuple[NodeConfig, ...], Meta(max_length=20_000)] = ()
     browse: tuple[Browse, ...] = ()
@@ -105,13 +98,9 @@ def check(config: OpcuaConfig) -> list[Problem]:
         if not endpoint.nodes and not endpoint.browse:
             what = "nothing to read"
             problems.append(Problem(WHERE, base, what, "give nodes, or browse with a root"))
-        if endpoint.password and endpoint.password_secret:
-            problems.append(Problem(WHERE, f"{base}.password", "a password beside passwordSecret", "give one of them"))
-        if (endpoint.password or endpoint.password_secret) and not endpoint.username:
-            problems.append(Problem(WHERE, f"{base}.password", "a password without a username"))
-        if endpoint.username and endpoint.security is None:
-            what = "a password would travel unencrypted"
-            problems.append(Problem(WHERE, f"{base}.username", what, "give security"))
+        problems += [
+            Problem(WHERE, f"{base}.{key}", what, hint) for key, what, hint in mistakes(endpoint.security, endpoint)
+        ]
         for n, each in enumerate(endpoint.nodes):
             path = f"{base}.nodes[{n}]"
             key = (each.place or endpoint.place, each.name)
@@ -120,7 +109,7 @@ def check(config: OpcuaConfig) -> list[Problem]:
                 problems.append(Problem(WHERE, f"{path}.name", what, "give one of them another name or place"))
             topics.setdefault(key, path)
             if not isinstance(each.deadband, Deadband) or each.deadband.percent is None:
-                found = mistakes(each.deadband, each.low, each.high)
+                found = deadband_mistakes(each.deadband, each.low, each.high)
             else:  # a percent deadband may refer to the range the server tells
                 found = [] if 0 <= each.deadband.percent <= 100 else ["percent lies between 0 and 100"]
                 if each.deadband.absolute is not None:

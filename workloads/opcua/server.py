@@ -21,7 +21,6 @@ from typing import Any, Protocol
 from asyncua import ua
 from asyncua.client.client import Client
 from asyncua.common.subscription import Subscription
-from asyncua.crypto.security_policies import SecurityPolicyBasic256Sha256
 from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.uaerrors import UaError
 
@@ -29,6 +28,7 @@ from manifests.block import Quality
 from manifests.errors import InternalError, MachineError, UnreachableError
 from manifests.messages import DeviceStatus, State, TagType
 from workloads.kit.backoff import Backoff
+from workloads.kit.opcua import secure
 from workloads.kit.samples import NAN, TagTable
 from workloads.opcua.browse import Variable, batches, describe, resolve, subtree
 from workloads.opcua.config import Endpoint, NodeConfig, Place
@@ -137,12 +137,6 @@ class ServerReader:
                     continue
             await asyncio.sleep(self._backoff.next_delay_s())
 
-    def _password(self) -> str:
-        """For each connection anew: it may have been replaced meanwhile. Raises MachineError."""
-        if self.config.password_secret and self._secret is not None:
-            return self._secret(self.config.password_secret)
-        return self.config.password
-
     # ------------------------------------------------------------ one connection
 
     async def _session(self) -> None:
@@ -151,17 +145,7 @@ class ServerReader:
         client = Client(self._url, timeout=timeout_s, watchdog_intervall=max(2.0, timeout_s))
         client.application_uri = APPLICATION_URI
         client.session_timeout = 60_000
-        if config.username:
-            client.set_user(config.username)
-            client.set_password(self._password())
-        if config.security is not None:
-            await client.set_security(
-                SecurityPolicyBasic256Sha256,
-                config.security.certificate_file,
-                config.security.private_key_file,
-                server_certificate=config.security.server_certificate_file,
-                mode=getattr(ua.MessageSecurityMode, config.security.mode),
-            )
+        await secure(client, config.security, config, self._secret)
         self._lost.clear()
 
         async def lost(error: Exception) -> None:

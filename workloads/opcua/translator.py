@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Sequence
-from urllib.parse import urlsplit
 
 from manifests.messages import DeviceStatus, Tag
 from workloads.kit import context as contexts
 from workloads.kit.deadband import Deadband, width
+from workloads.kit.opcua import reached
 from workloads.kit.samples import TagSpec
 from workloads.kit.service import Runtime
 from workloads.opcua.browse import Variable
@@ -31,7 +31,7 @@ class OpcuaTranslator:
                 endpoint,
                 runtime.table,
                 self._declare,
-                url=self._url(endpoint.url),
+                url=reached(runtime.context, endpoint.url),
                 now_ns=runtime.now_ns,
                 random=random.random,
                 changed=runtime.changed,
@@ -39,13 +39,6 @@ class OpcuaTranslator:
             )
             for endpoint in config.endpoints
         ]
-
-    def _url(self, url: str) -> str:
-        parts = urlsplit(url)
-        host = contexts.address(self._runtime.context, parts.hostname or "")
-        if ":" in host:
-            host = f"[{host}]"
-        return f"opc.tcp://{host}:{parts.port or 4840}{parts.path}"
 
     def devices(self) -> tuple[DeviceStatus, ...]:
         return tuple(reader.status() for reader in self._readers)

@@ -14,10 +14,11 @@ from manifests.messages import TagType
 from workloads.vibration.bearing import Orders
 from workloads.vibration.diagnose import Diagnosis, Part, Verdict, diagnose
 from workloads.vibration.features import Features, screen
+from workloads.vibration.indicators import MIN_TURNS, Indicator, indicators
 from workloads.vibration.quality import Effect, Finding, check, refusals
 from workloads.vibration.record import Record
-from workloads.vibration.trend import Alarm, Trend, TrendRule, acknowledge, observe
-from workloads.vibration.zones import LIMITS, zone
+from workloads.vibration.trend import Alarm, Judgement, Outlook, Trend, TrendRule, acknowledge, observe, outlook
+from workloads.vibration.zones import LIMITS, Limits, Zone, zone
 
 LAST, AGREE = 4, 3
 NS_PER_DAY = 86_400e9
@@ -66,11 +67,21 @@ Value = float | str | None  # None: there is no value now
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AssetPlan:
-    """The fixed part of a machine: its bearings' orders by name, severity limits and rule of its trend."""
+    """The fixed part of a machine: its bearings' orders by name, severity limits, rule of its trend, and the level
+    (times its baseline) it may reach. ``zone`` is a group or class of ``zones.LIMITS``; ``limits`` of this
+    installation come before it. ``teeth`` of a gear on the shaft."""
 
     bearings: Mapping[str, Orders]
     zone: str | None = None
+    limits: Limits | None = None
     rule: TrendRule = DEFAULT_RULE
+    may_reach: float | None = None
+    mains_hz: float = 50.0
+    teeth: int | None = None
+
+    @property
+    def severity_limits(self) -> Limits | None:
+        return self.limits or (LIMITS[self.zone] if self.zone is not None else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +97,27 @@ class Asset:
 
 
 @dataclass(frozen=True, slots=True)
+class Indicators:
+    """Hints at unbalance and its relatives; ``missing`` says why none could be looked for."""
+
+    found: tuple[Indicator, ...]
+    missing: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Remaining:
+    """How long until ``feature`` reaches ``factor`` times its baseline, or why that is not said."""
+
+    feature: str
+    factor: float | None
+    outlook: Outlook
+
+
+@dataclass(frozen=True, slots=True)
 class Told:
-    """``values`` by tag name; of bearings ``<bearing>/<tag>``. ``raised`` says what became an alert just now."""
+    """``values`` by tag name; of bearings ``<bearing>/<tag>``. ``raised`` says what became an alert just now.
+
+    ``zone`` None: ``values["iso_zone"]`` says why. ``indicators`` and ``remaining`` None: the record was refused."""
 
     asset: Asset
     values: Mapping[str, Value]
@@ -95,6 +125,10 @@ class Told:
     diagnoses: Mapping[str, Diagnosis]
     refused: str
     features: Features | None = None
+    zone: Zone | None = None
+    limits: Limits | None = None
+    indicators: Indicators | None = None
+    remaining: Remaining | None = None
 
 
 def tell(plan: AssetPlan, asset: Asset, record: Record, *, days: float, load: float | None = None) -> Told:
@@ -107,11 +141,11 @@ def tell(plan: AssetPlan, asset: Asset, record: Record, *, days: float, load: fl
         for name in plan.bearings:
             values |= {f"{name}/{tag.name}": None for tag in BEARING_TAGS}
             values |= {f"{name}/verdict": Verdict.CANNOT_JUDGE.value, f"{name}/why": why}
-        return Told(asset, values | {"quality": why}, (), {}, why)
+        return Told(asset, values | {"quality": why}, (), {}, why, limits=plan.severity_limits)
     features = screen(record, findings)
     rms = observe(asset.rms, plan.rule, features.rms, days, rpm=record.rpm, load=load)
     high = observe(asset.high, plan.rule, features.high_rms or 0.0, days, rpm=record.rpm, load=load)
-    worst = max((rms, high), key=lambda one: (_RANK[one.alarm], one.distance or 0.0))
+    worst = max((rms, high), key=_urgency)
     diagnoses = {name: diagnose(record, orders) for name, orders in plan.bearings.items()}
     recent, confirmed, raised = dict(asset.recent), dict(asset.confirmed), []
     for name, found in diagnoses.items():
@@ -126,8 +160,10 @@ def tell(plan: AssetPlan, asset: Asset, record: Record, *, days: float, load: fl
         raised.append(f"vibration {worst.distance or 0:.1f} robust deviations over this machine's baseline")
     alert = [f"{name}: {part.value}" for name, part in confirmed.items() if part is not Part.NONE]
     alert += ["vibration level"] if worst.alarm is Alarm.ALARM else []
+    severity = _severity(features, plan, record)
     values = {
-        **_machine(features, plan, record, findings),
+        **_machine(features, findings),
+        "iso_zone": severity.name if isinstance(severity, Zone) else severity,
         "alarm": worst.alarm.value,
         "alarm_distance": worst.distance,
         "alert": "; ".join(alert),
@@ -142,7 +178,18 @@ def tell(plan: AssetPlan, asset: Asset, record: Record, *, days: float, load: fl
     raised_ns = int(days * NS_PER_DAY) if raised else asset.raised_ns
     after = replace(asset, rms=rms.trend, high=high.trend, recent=recent, confirmed=confirmed, raised_ns=raised_ns)
     values["alert_state"] = alert_state(after, standing=bool(alert))
-    return Told(after, values, tuple(raised), diagnoses, "", features)
+    return Told(
+        after,
+        values,
+        tuple(raised),
+        diagnoses,
+        "",
+        features,
+        zone=severity if isinstance(severity, Zone) else None,
+        limits=plan.severity_limits,
+        indicators=_indicators(plan, record),
+        remaining=_remaining(plan, "rms" if worst is rms else "high_rms", worst.trend),
+    )
 
 
 def alert_state(asset: Asset, *, standing: bool) -> str:
@@ -172,15 +219,40 @@ def _confirm(before: Part, recent: tuple[Part, ...]) -> Part:
     return Part.NONE if len(recent) == LAST and before not in recent else before
 
 
-def _machine(features: Features, plan: AssetPlan, record: Record, findings: list[Finding]) -> dict[str, Value]:
-    severity = "the machine's group or class is not declared"
+def _urgency(one: Judgement) -> tuple[int, float]:
+    return _RANK[one.alarm], one.distance or 0.0
+
+
+def _severity(features: Features, plan: AssetPlan, record: Record) -> Zone | str:
+    """The zone, or why there is none."""
     if features.velocity_mm_s is None:
-        severity = features.velocity_missing
-    elif plan.zone is not None:
-        try:
-            severity = zone(features.velocity_mm_s, LIMITS[plan.zone], record.rpm).name
-        except DocumentError as error:
-            severity = "; ".join(problem.what for problem in error.problems)
+        return features.velocity_missing
+    limits = plan.severity_limits
+    if limits is None:
+        return "the machine's group or class is not declared"
+    try:
+        return zone(features.velocity_mm_s, limits, record.rpm)
+    except DocumentError as error:
+        return "; ".join(problem.what for problem in error.problems)
+
+
+def _indicators(plan: AssetPlan, record: Record) -> Indicators:
+    if record.shaft_hz is None:
+        return Indicators((), "the shaft's speed is not known: its multiples cannot be told from other lines")
+    if record.turns < MIN_TURNS:
+        few = f"{record.turns:.3g} turns are too few to tell multiples of the speed apart: {MIN_TURNS} are needed"
+        return Indicators((), few)
+    return Indicators(tuple(indicators(record, teeth=plan.teeth, mains_hz=plan.mains_hz)))
+
+
+def _remaining(plan: AssetPlan, feature: str, trend: Trend) -> Remaining:
+    if plan.may_reach is None:
+        nobody = "nobody has said how loud this machine may become (trend.mayReach)"
+        return Remaining(feature, None, Outlook(None, None, None, nobody))
+    return Remaining(feature, plan.may_reach, outlook(trend, plan.may_reach))
+
+
+def _machine(features: Features, findings: list[Finding]) -> dict[str, Value]:
     return {
         "rms": features.rms,
         "peak": features.peak,
@@ -189,6 +261,5 @@ def _machine(features: Features, plan: AssetPlan, record: Record, findings: list
         "kurtosis": features.kurtosis,
         "impulsiveness": features.impulsiveness,
         "velocity_rms": features.velocity_mm_s,
-        "iso_zone": severity,
         "quality": "; ".join(one.what for one in findings if one.kind not in ("unit", "no-speed")),
     }

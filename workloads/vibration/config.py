@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -29,7 +29,7 @@ from workloads.vibration.sources.config import (
     freeze_write,
 )
 from workloads.vibration.trend import TrendRule
-from workloads.vibration.zones import LIMITS
+from workloads.vibration.zones import LIMITS, Limits
 
 WHERE = "config"
 
@@ -70,7 +70,9 @@ class Bearing(Part, frozen=True):
 
 
 class TrendConfig(Part, frozen=True):
-    """``learn`` records make a baseline; alarm above ``sigmas`` robust deviations in ``sustained`` of ``ofLast``."""
+    """``learn`` records make a baseline; alarm above ``sigmas`` robust deviations in ``sustained`` of ``ofLast``.
+
+    ``mayReach``: how many times its baseline this machine's level may become; only then a remaining time is told."""
 
     learn: Annotated[int, Meta(ge=10, le=10_000)] = 40
     warning_sigmas: Annotated[float, Meta(gt=0, le=100)] = 4.0
@@ -78,6 +80,7 @@ class TrendConfig(Part, frozen=True):
     release: Annotated[float, Meta(ge=0, le=100)] = 3.0
     sustained: Annotated[int, Meta(ge=1, le=100)] = 5
     of_last: Annotated[int, Meta(ge=1, le=100)] = 7
+    may_reach: Annotated[float, Meta(gt=1, le=1000)] | None = None
 
     @property
     def rule(self) -> TrendRule:
@@ -92,13 +95,26 @@ class TrendConfig(Part, frozen=True):
         )
 
 
+class Severity(Part, frozen=True):
+    """Limits of this installation: upper ends of zones A, B and C, velocity RMS in mm/s, 10 to 1000 Hz.
+
+    ``edition`` says where they come from (a standard's edition, a maker's letter), ``machine`` for what machines."""
+
+    edition: Annotated[str, Meta(min_length=1, max_length=100)]
+    machine: Annotated[str, Meta(min_length=1, max_length=200)]
+    a_b: Annotated[float, Meta(gt=0)]
+    b_c: Annotated[float, Meta(gt=0)]
+    c_d: Annotated[float, Meta(gt=0)]
+
+
 class Machine(Part, frozen=True):
     """Exactly one of ``spool``, ``mqtt``, ``opcua`` and ``modbus`` says where its records come from.
 
     ``rpm`` is what a record without a speed of its own turned with; leave it out for a varying speed.
 
-    ``zone`` names the group or class of the severity limits. ``maxSilenceS``: without a record for so long the
-    machine counts as silent.
+    ``zone`` names the group or class of the severity limits; ``limits`` gives others. The indicators look for
+    ``mainsHz`` and a gear of ``teeth`` on the shaft. ``maxSilenceS``: without a record for so long the machine counts
+    as silent.
     """
 
     name: Annotated[str, Meta(min_length=1, max_length=63)]
@@ -110,6 +126,9 @@ class Machine(Part, frozen=True):
     bearings: Annotated[tuple[Bearing, ...], Meta(max_length=16)] = ()
     rpm: Annotated[float, Meta(gt=0)] | None = None
     zone: str | None = None
+    limits: Severity | None = None
+    mains_hz: Literal[50, 60] = 50
+    teeth: Annotated[int, Meta(ge=2, le=1000)] | None = None
     trend: TrendConfig = TrendConfig()
     max_silence_s: Annotated[float, Meta(gt=0, le=604_800)] = 900.0
 
@@ -153,6 +172,11 @@ def orders_for(bearing: Bearing) -> Orders:
     return by_name(bearing.type or "")
 
 
+def limits_for(machine: Machine) -> Limits | None:
+    """Raises DocumentError when they do not rise."""
+    return None if machine.limits is None else Limits(**msgspec.structs.asdict(machine.limits))
+
+
 def check(config: VibrationConfig) -> list[Problem]:
     """Every contradiction between fields, in reading order."""
     problems: list[Problem] = []
@@ -177,6 +201,13 @@ def check(config: VibrationConfig) -> list[Problem]:
             problems.append(
                 Problem(WHERE, f"{path}.zone", f'unknown zone "{machine.zone}"', f"known: {', '.join(LIMITS)}")
             )
+        if machine.limits is not None:
+            if machine.zone is not None:
+                problems.append(Problem(WHERE, f"{path}.limits", "limits beside zone", "give one of them"))
+            try:
+                limits_for(machine)
+            except DocumentError as error:
+                problems += [Problem(WHERE, f"{path}.limits", one.what, one.hint) for one in error.problems]
         trend = machine.trend
         if not trend.release < trend.warning_sigmas <= trend.sigmas:
             problems.append(Problem(WHERE, f"{path}.trend", "release, warningSigmas and sigmas must rise"))

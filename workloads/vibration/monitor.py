@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from manifests.messages import DeviceStatus
 from manifests.model import RunContext
 from workloads.kit import context as contexts
 from workloads.kit.config import parse, refuse
+from workloads.kit.opcua import reached
 from workloads.kit.service import Runtime
 from workloads.vibration import remembered
 from workloads.vibration.answers import Answers, Waterfall, row
@@ -31,6 +32,7 @@ from workloads.vibration.memory import keep_freed_memory
 from workloads.vibration.product import product
 from workloads.vibration.sources import Source
 from workloads.vibration.sources.config import MqttRecords, OpcuaRecords, Spool
+from workloads.vibration.sources.line import Line
 from workloads.vibration.twins import Twins
 from workloads.vibration.watch import Judged, Watch
 
@@ -155,8 +157,14 @@ def source(runtime: Runtime, machine: Machine) -> Source:
     """The way in that the configuration names. The libraries of the others are not imported: they cost memory."""
     ((_, given),) = machine.sources.items()
     declared = given.declared(machine.rpm)
-    now_ns: Callable[[], int] = runtime.now_ns
     context = runtime.context
+
+    def line(address: str) -> Line:
+        def secret(name: str) -> str:
+            return contexts.read_secret(runtime.context, name)
+
+        return Line(address=address, now_ns=runtime.now_ns, random=random.random, secret=secret)
+
     match given:
         case Spool():
             from workloads.vibration.sources.spool import SpoolSource
@@ -165,29 +173,13 @@ def source(runtime: Runtime, machine: Machine) -> Source:
         case MqttRecords():
             from workloads.vibration.sources.mqtt import MqttSource
 
-            return MqttSource(
-                given,
-                declared,
-                address=contexts.address(context, given.host),
-                client_id=f"sluice-{context.site}-{context.node}-{context.instance}-{machine.name}",
-                now_ns=now_ns,
-                random=random.random,
-            )
+            client_id = f"sluice-{context.site}-{context.node}-{context.instance}-{machine.name}"
+            return MqttSource(given, declared, line(contexts.address(context, given.host)), client_id=client_id)
         case OpcuaRecords():
             from workloads.vibration.sources.opcua import OpcuaSource
 
-            scheme, _, rest = given.url.partition("://")
-            place, slash, path = rest.partition("/")
-            host, colon, port = place.partition(":")
-            url = f"{scheme}://{contexts.address(context, host)}{colon}{port}{slash}{path}"
-            return OpcuaSource(given, declared, url=url, now_ns=now_ns, random=random.random)
+            return OpcuaSource(given, declared, line(reached(context, given.url)))
         case _:
             from workloads.vibration.sources.modbus import ModbusSource
 
-            return ModbusSource(
-                given,
-                declared,
-                address=contexts.address(context, given.host),
-                now_ns=now_ns,
-                random=random.random,
-            )
+            return ModbusSource(given, declared, line(contexts.address(context, given.host)))

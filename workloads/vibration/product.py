@@ -45,10 +45,35 @@ class BearingFinding(Product, frozen=True):
 
 
 class Severity(Product, frozen=True):
-    """``zone`` A to D; null with the reason in ``why``."""
+    """``zone`` A to D; null with the reason in ``why``. ``limitsMmS``: upper ends of zones A, B and C of ``edition``
+    for machines as in ``machineGroup``; null where the group is not declared."""
 
     velocity_mm_s: float | None
     zone: str | None
+    why: str
+    edition: str | None = None
+    machine_group: str | None = None
+    limits_mm_s: tuple[float, float, float] | None = None
+
+
+class Indicator(Product, frozen=True):
+    """A hint to look, never a diagnosis: ``strength`` 0 to 1, and what it rests on."""
+
+    name: str
+    strength: float
+    evidence: str
+
+
+class Remaining(Product, frozen=True):
+    """Days until ``feature`` reaches ``factor`` times its baseline, with the 80 % range; 0 when it is there already.
+
+    ``days`` null: ``why`` says what is missing for an honest answer."""
+
+    feature: str
+    factor: float | None
+    days: float | None
+    earliest_days: float | None
+    latest_days: float | None
     why: str
 
 
@@ -83,12 +108,14 @@ class VibrationAsset(Product, frozen=True):
     alert: str
     alert_state: str
     bearings: tuple[BearingFinding, ...]
+    indicators: tuple[Indicator, ...] = ()
+    indicators_missing: str = ""
+    remaining: Remaining | None = None
 
 
 def product(topic: str, machine: str, name: str, record: Record, told: Told) -> VibrationAsset:
     features, values = told.features, told.values
-    zone = values.get("iso_zone")
-    known = isinstance(zone, str) and zone in ("A", "B", "C", "D")
+    zone, limits, signs = told.zone, told.limits, told.indicators
     distance = values.get("alarm_distance")
     return VibrationAsset(
         schema=SCHEMA,
@@ -113,14 +140,37 @@ def product(topic: str, machine: str, name: str, record: Record, told: Told) -> 
         ),
         severity=Severity(
             velocity_mm_s=features.velocity_mm_s if features is not None else None,
-            zone=zone if known and isinstance(zone, str) else None,
-            why="" if known else str(zone or told.refused),
+            zone=zone.name if zone is not None else None,
+            why="" if zone is not None else str(values.get("iso_zone") or told.refused),
+            edition=limits.edition if limits is not None else None,
+            machine_group=limits.machine if limits is not None else None,
+            limits_mm_s=(limits.a_b, limits.b_c, limits.c_d) if limits is not None else None,
         ),
         alarm=values["alarm"] if isinstance(values.get("alarm"), str) else None,  # type: ignore[arg-type]  # just looked
         alarm_distance=distance if isinstance(distance, float) else None,
         alert=str(values.get("alert") or ""),
         alert_state=str(values.get("alert_state") or ""),
         bearings=tuple(_bearing(bearing, found) for bearing, found in told.diagnoses.items()),
+        indicators=tuple(
+            Indicator(name=one.name, strength=one.strength, evidence=one.evidence)
+            for one in (signs.found if signs is not None else ())
+        ),
+        indicators_missing=signs.missing if signs is not None else told.refused,
+        remaining=_remaining(told),
+    )
+
+
+def _remaining(told: Told) -> Remaining | None:
+    if told.remaining is None:
+        return None
+    found = told.remaining.outlook
+    return Remaining(
+        feature=told.remaining.feature,
+        factor=told.remaining.factor,
+        days=found.days,
+        earliest_days=found.earliest,
+        latest_days=found.latest,
+        why=found.why,
     )
 
 
@@ -155,7 +205,8 @@ def flat(document: VibrationAsset) -> list[dict[str, str | float | int | None]]:
     level = document.level
     for key in ("rms", "peak", "crest", "kurtosis", "impulsiveness", "high_rms"):
         base[key] = getattr(level, key) if level is not None else None
-    base |= {"velocity_mm_s": document.severity.velocity_mm_s, "zone": document.severity.zone}
+    severity = document.severity
+    base |= {"velocity_mm_s": severity.velocity_mm_s, "zone": severity.zone, "zone_edition": severity.edition}
     none = {"bearing": None, "verdict": None, "fault": None, "confidence": None, "severity": None, "why": None}
     found: Sequence[dict[str, Any]] = [{key: getattr(one, key) for key in none} for one in document.bearings] or [none]
     return [base | one for one in found]

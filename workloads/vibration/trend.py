@@ -189,7 +189,7 @@ def outlook(trend: Trend, limit_over_baseline: float) -> Outlook:
     Theil-Sen), and the answer lies within three times the span it is drawn from.
     """
     if trend.alarm not in (Alarm.WARNING, Alarm.ALARM):
-        return Outlook(None, None, None, "no alarm: there is no wear to extrapolate")
+        return Outlook(None, None, None, "the level stands within its own band: there is no rise to extrapolate")
     points = trend.history[-120:]
     if len(points) < 20:
         return Outlook(None, None, None, f"{len(points)} snapshots are too few, 20 are needed")
@@ -210,8 +210,15 @@ def outlook(trend: Trend, limit_over_baseline: float) -> Outlook:
         return Outlook(0.0, 0.0, 0.0, "the limit is reached")
     days, earliest, latest = (to_go / (slope + z * error) for z in (0.0, 1.28, -1.28))
     if days > 3 * span:
-        return Outlook(None, None, None, f"further away than three times the {span:.3g} days it is drawn from")
-    return Outlook(days, earliest, latest, f"exponential trend over {span:.3g} days")
+        return Outlook(None, None, None, f"further away than three times the {_span(span)} it is drawn from")
+    return Outlook(days, earliest, latest, f"exponential trend over {_span(span)}")
+
+
+def _span(days: float) -> str:
+    """In the unit that leaves two or three digits."""
+    if days >= 3:
+        return f"{days:.3g} days"
+    return f"{24 * days:.3g} hours" if days >= 0.125 else f"{1440 * days:.3g} minutes"
 
 
 def _remember(history: tuple[tuple[float, float], ...], days: float, over: float) -> tuple[tuple[float, float], ...]:

@@ -31,7 +31,7 @@ from workloads.vibration.asset import (
     tell,
 )
 from workloads.vibration.bearing import Orders
-from workloads.vibration.config import Machine, levels
+from workloads.vibration.config import Machine, levels, limits_for
 from workloads.vibration.record import Record
 from workloads.vibration.sources import Make, Source
 from workloads.vibration.twins import Twins
@@ -66,7 +66,15 @@ class Watch:
         kept: Callable[[Watch, Judged], None],
     ) -> None:
         self.machine = machine
-        self.plan = AssetPlan(bearings=bearings, zone=machine.zone, rule=machine.trend.rule)
+        self.plan = AssetPlan(
+            bearings=bearings,
+            zone=machine.zone,
+            limits=limits_for(machine),
+            rule=machine.trend.rule,
+            may_reach=machine.trend.may_reach,
+            mains_hz=machine.mains_hz,
+            teeth=machine.teeth,
+        )
         self.asset = asset
         self.last: Judged | None = None
         self.records = self.refused = self.lost_records = 0

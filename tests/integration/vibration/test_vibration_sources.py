@@ -4,90 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import aiomqtt
-import msgspec
 import pytest
 
 from manifests.messages import State
-from manifests.model import RUN_VARIABLE, RunContext, WriteGrant
-from tests.support.busserver import BusServer
-from tests.support.workload_process import broker, free_port, running, wait_for_port
-
-PLACE = {"area": "hall", "line": "drives", "asset": "motor-1"}
-
-
-@dataclass
-class Rig:
-    bus: BusServer
-    folder: Path
-    stack: AsyncExitStack
-    port: int
-
-    async def simulate(self, way: str, *more: str) -> asyncio.subprocess.Process:
-        process = await self.stack.enter_async_context(
-            running(
-                "tests.simulators.bearing_source", way, "--host", "127.0.0.1", "--port", str(self.port),
-                "--minutes", "0", "--period", "0.4", "--seconds", "1.5", *more,
-            )
-        )  # fmt: skip
-        await wait_for_port(self.port, 40)
-        return process
-
-    async def watch(self, *, live: int | None = None, writes: tuple[WriteGrant, ...] = (), **source: Any) -> None:
-        machine = {"name": "motor", "place": PLACE, "bearings": [{"name": "de", "type": "6205"}], "zone": "class1"}
-        config = {
-            "live": None if live is None else {"host": "127.0.0.1", "port": live, "minIntervalMs": 20},
-            "block": {"periodMs": 100},
-            "machines": [machine | source],
-        }
-        context = RunContext(
-            enterprise="acme",
-            site="hamburg",
-            node="edge-1",
-            instance="vibration-1",
-            workload="vibration",
-            version="0.1.0",
-            generation=1,
-            config=config,
-            writes=writes,
-        )
-        (self.folder / "context.json").write_bytes(msgspec.json.encode(context))
-        await self.stack.enter_async_context(running("workloads.vibration", env={RUN_VARIABLE: str(self.folder)}))
-
-    async def told(self, tag: str, value: str) -> None:
-        def came() -> bool:
-            return bool(self.bus.blocks()) and any(each[3] == value for each in self.bus.samples()[tag])
-
-        await self.bus.until(came, 40)
-
-    async def refused(self, count: int) -> None:
-        def came() -> bool:
-            return bool(self.bus.blocks()) and any(each[1] >= count for each in self.bus.samples()["refused"])
-
-        await self.bus.until(came, 40)
-
-    def last(self, tag: str) -> float:
-        return self.bus.samples()[tag][-1][1]
-
-
-@pytest.fixture
-async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
-    async with AsyncExitStack() as stack:
-        bus = BusServer(tmp_path / "bus.sock")
-        await bus.start()
-        stack.push_async_callback(bus.stop)
-        yield Rig(bus, tmp_path, stack, free_port())
-
-
-OPCUA = {"node": "nsu=urn:sluice:simulators:bearing;s=Motor.Acceleration", "intervalMs": 100, "timeoutMs": 4000}
-BESIDE = {"sequenceNode": "ns=2;s=Motor.Sequence", "speedNode": "ns=2;s=Motor.Speed",
-          "overloadNode": "ns=2;s=Motor.Overload"}  # fmt: skip
+from manifests.model import WriteGrant
+from tests.support.vibration_rig import BESIDE, OPCUA, Rig
+from tests.support.workload_process import broker
 
 
 @pytest.mark.parametrize("limit", ["0", "4000"])

@@ -26,9 +26,11 @@ from workloads.vibration.asset import (
 from workloads.vibration.bearing import by_name, orders_of
 from workloads.vibration.config import VibrationConfig
 from workloads.vibration.config import check as check_config
+from workloads.vibration.product import VibrationAsset, product
 from workloads.vibration.record import Record, Unit
 from workloads.vibration.sources.config import Spool
 from workloads.vibration.sources.spool import Folder
+from workloads.vibration.zones import Limits
 
 import msgspec  # isort: skip
 
@@ -119,6 +121,66 @@ def test_an_alert_is_acknowledged_up_to_a_time_and_what_nobody_saw_stays_after_i
     assert acknowledged(seen, 2 * day_ns) == seen, "an acknowledgement is never taken back"
 
 
+def _product(told: Told, one: Record) -> VibrationAsset:
+    return product("acme/hamburg/hall/drives/m", "m", "record", one, told)
+
+
+def test_the_asset_tells_the_zone_with_its_limits_and_who_set_them() -> None:
+    one = _record(Machine(), 1)
+    severity = _product(tell(PLAN, Asset(), one, days=0.0), one).severity
+    assert severity.zone is not None
+    assert severity.limits_mm_s == (0.71, 1.8, 4.5)
+    assert (severity.edition, severity.machine_group) == ("ISO 10816-1:1995", "class I: small machines, up to 15 kW")
+
+
+def test_without_a_unit_there_is_no_zone_and_the_asset_says_why_beside_the_limits() -> None:
+    one = replace(_record(Machine(), 1), unit=None)
+    severity = _product(tell(PLAN, Asset(), one, days=0.0), one).severity
+    assert (severity.zone, severity.velocity_mm_s) == (None, None)
+    assert "unit" in severity.why
+    assert severity.limits_mm_s == (0.71, 1.8, 4.5)
+
+
+def test_limits_of_the_installation_come_before_those_of_a_standard() -> None:
+    own = Limits("maker's letter of 2024", "this pump", 0.001, 0.002, 0.003)
+    one = _record(Machine(), 1)
+    told = tell(replace(PLAN, limits=own), Asset(), one, days=0.0)
+    assert told.values["iso_zone"] == "D"
+    assert _product(told, one).severity.edition == "maker's letter of 2024"
+
+
+def test_indicators_come_with_their_evidence_or_with_the_reason_why_none_was_looked_for() -> None:
+    unbalanced = _record(replace(Machine(), shaft=(0.5,)), 1)
+    asset = _product(tell(PLAN, Asset(), unbalanced, days=0.0), unbalanced)
+    assert "unbalance" in {each.name for each in asset.indicators}
+    assert "1x" in next(each.evidence for each in asset.indicators if each.name == "unbalance")
+    assert asset.indicators_missing == ""
+    blind = replace(unbalanced, rpm=None)
+    asset = _product(tell(PLAN, Asset(), blind, days=0.0), blind)
+    assert asset.indicators == ()
+    assert "speed is not known" in asset.indicators_missing
+
+
+def test_a_remaining_time_is_told_only_where_somebody_said_how_loud_the_machine_may_become() -> None:
+    louder = [_record(Machine(seconds=0.5), k, 1.0 if k < 45 else 1.06 ** (k - 44)) for k in range(75)]
+    asset, told = Asset(), None
+    plan = replace(PLAN, bearings={}, may_reach=20.0)
+    for day, one in enumerate(louder):
+        told = tell(plan, asset, one, days=float(day))
+        asset = told.asset
+    assert told is not None
+    found = _product(told, louder[-1]).remaining
+    assert found is not None
+    assert found.days is not None, found.why
+    assert found.earliest_days is not None
+    assert found.latest_days is not None
+    assert found.earliest_days < found.days < found.latest_days
+    silent = _product(tell(replace(plan, may_reach=None), asset, louder[-1], days=76.0), louder[-1]).remaining
+    assert silent is not None
+    assert silent.days is None
+    assert "mayReach" in silent.why
+
+
 # ---------------------------------------------------------------- the folder
 
 
@@ -167,6 +229,10 @@ def test_the_schema_in_the_catalog_is_the_one_of_the_types() -> None:
     assert spec.workload_class is WorkloadClass.ANALYTICS
 
 
+LIMITS_OK = {"edition": "own", "machine": "pump", "aB": 1.0, "bC": 2.0, "cD": 4.0}
+UA = {"url": "opc.tcp://motor:4840", "node": "ns=2;s=Wave"}
+
+
 @pytest.mark.parametrize(
     ("change", "path"),
     [
@@ -175,7 +241,33 @@ def test_the_schema_in_the_catalog_is_the_one_of_the_types() -> None:
         ({"bearings": [{"name": "de", "type": "1"}]}, "machines[0].bearings[0].1"),
         ({"trend": {"sustained": 9, "ofLast": 7}}, "machines[0].trend.sustained"),
         ({"trend": {"release": 9}}, "machines[0].trend"),
+        ({"zone": "class1", "limits": LIMITS_OK}, "machines[0].limits"),
+        ({"limits": {**LIMITS_OK, "bC": 9.0}}, "machines[0].limits"),
         ({"spool": None}, "machines[0]"),
+        (
+            {"spool": None, "mqtt": {"topic": "a", "username": "u", "password": "p", "passwordSecret": "s"}},
+            "machines[0].mqtt.password",
+        ),
+        ({"spool": None, "opcua": {**UA, "username": "u"}}, "machines[0].opcua.username"),
+        (
+            {"spool": None, "opcua": {**UA, "security": {"privateKeySecret": "k", "serverCertificateFile": "/s"}}},
+            "machines[0].opcua.security.certificateFile",
+        ),
+        (
+            {
+                "spool": None,
+                "opcua": {
+                    **UA,
+                    "security": {
+                        "certificatePem": "-----",
+                        "privateKeySecret": "k",
+                        "privateKeyFile": "/k",
+                        "serverCertificateFile": "/s",
+                    },
+                },
+            },
+            "machines[0].opcua.security.privateKeyFile",
+        ),
         ({"mqtt": {"topic": "a/b"}}, "machines[0]"),
         ({"spool": None, "mqtt": {"topic": "a", "format": "sparkplug", "metric": "m"}}, "machines[0].mqtt.topic"),
         ({"spool": None, "mqtt": {"topic": "a", "format": "raw", "rateHz": 5}}, "machines[0].mqtt.layout"),

@@ -5,6 +5,7 @@
     payload    bytes and registers into samples (pure)                 modbus     blocks of registers
     block      the binary record with its header (pure)                spool      files in a folder
     sparkplug  as much of Sparkplug B as samples need (pure)           tacho      pulses into speed
+    line       where it is reached, with what secret; connecting again
 
 A source hands over a function that makes the record: decoding happens where judging does, one record at a time, and
 what cannot be decoded is refused there by name and place, counted, and the stream goes on. Nothing here writes to a

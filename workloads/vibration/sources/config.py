@@ -14,7 +14,10 @@ from msgspec import Meta
 
 from manifests.errors import Problem
 from manifests.grants import Write
+from workloads.kit import login, opcua
 from workloads.kit.backoff import BackoffConfig
+from workloads.kit.context import SecretName
+from workloads.kit.opcua import Security, ServerUrl
 from workloads.vibration.record import unit_of
 from workloads.vibration.sources.arrival import Declared
 
@@ -86,7 +89,8 @@ class MqttRecords(Samples, frozen=True, kw_only=True):
     host: Host = "broker"
     port: Port = 1883
     username: str = ""
-    password: str = ""
+    password: str = ""  # readable by whoever reads the configuration: better a secret
+    password_secret: SecretName = ""
     topic: Annotated[str, Meta(min_length=1, max_length=1024, pattern=r"^[^+#]+$")]
     format: Literal["binary", "json", "raw", "sparkplug"] = "binary"
     layout: LayoutName | None = None
@@ -107,7 +111,11 @@ class OpcuaRecords(Samples, frozen=True, kw_only=True):
     asked for at once by IndexRange; without it the whole array, and in pieces where the server says it is too large.
     """
 
-    url: Annotated[str, Meta(pattern=r"^opc\.tcp://[^/@\s]+(/\S*)?$", max_length=1024)]
+    url: ServerUrl
+    security: Security | None = None
+    username: str = ""
+    password: str = ""  # readable by whoever reads the configuration: better a secret
+    password_secret: SecretName = ""
     node: Address
     sequence_node: Address | None = None
     speed_node: Address | None = None
@@ -176,8 +184,8 @@ def check_source(source: Spool | MqttRecords | OpcuaRecords | ModbusRecords, pat
                 yield wrong("rateHz", "bare values do not tell their sampling rate")
             if source.backoff.max_ms < source.backoff.min_ms:
                 yield wrong("backoff", "maxMs is smaller than minMs")
-            if source.password and not source.username:
-                yield wrong("password", "a password without a username")
+            for key, what, hint in login.mistakes(source):
+                yield wrong(key, what, hint)
         case ModbusRecords():
             if source.rate_hz is None:
                 yield wrong("rateHz", "registers do not tell their sampling rate")
@@ -188,7 +196,10 @@ def check_source(source: Spool | MqttRecords | OpcuaRecords | ModbusRecords, pat
             if source.freeze is not None and not source.freeze.write:
                 what = f"freezing writes holding register {source.freeze.address}"
                 yield wrong("freeze.write", what, "say write: true and have the release grant it, or leave freeze out")
-        case Spool() | OpcuaRecords():
+        case OpcuaRecords():
+            for key, what, hint in opcua.mistakes(source.security, source):
+                yield wrong(key, what, hint)
+        case Spool():
             pass
 
 

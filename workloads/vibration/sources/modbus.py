@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 
 from pymodbus import ModbusException
@@ -22,6 +22,7 @@ from workloads.kit.backoff import Backoff
 from workloads.vibration.sources import Report
 from workloads.vibration.sources.arrival import Declared, Heard, Taken, settle
 from workloads.vibration.sources.config import ModbusRecords
+from workloads.vibration.sources.line import Line, keep_trying
 from workloads.vibration.sources.payload import decode_registers
 
 log = logging.getLogger("vibration.modbus")
@@ -32,36 +33,22 @@ TORN_TRIES = 3
 
 
 class ModbusSource:
-    """``address`` is where the device is reached."""
-
-    def __init__(
-        self,
-        config: ModbusRecords,
-        declared: Declared,
-        *,
-        address: str,
-        now_ns: Callable[[], int],
-        random: Callable[[], float],
-    ) -> None:
+    def __init__(self, config: ModbusRecords, declared: Declared, line: Line) -> None:
         self._config = config
         self._declared = declared
-        self._address = address
-        self._now_ns = now_ns
-        self._backoff = Backoff(config.backoff, random)
+        self._line = line
+        self._now_ns = line.now_ns
+        self._backoff = Backoff(config.backoff, line.random)
         self._index: int | None = None
 
     async def run(self, report: Report) -> None:
-        while True:
-            try:
-                await self._session(report)
-            except (OSError, TimeoutError, UnreachableError, ModbusException) as error:
-                where = f"{self._config.host}:{self._config.port}"
-                report.unreachable(f"{where}: {error or type(error).__name__}")
-            await asyncio.sleep(self._backoff.next_delay_s())
+        where = f"{self._config.host}:{self._config.port}"
+        errors = (OSError, TimeoutError, UnreachableError, ModbusException)
+        await keep_trying(self._session, report, where=where, backoff=self._backoff, errors=errors)
 
     async def _session(self, report: Report) -> None:
         client = AsyncModbusTcpClient(
-            self._address,
+            self._line.address,
             port=self._config.port,
             timeout=self._config.timeout_ms / 1000,
             retries=0,

@@ -10,19 +10,20 @@ import asyncio
 import logging
 import math
 from collections import deque
-from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import replace
 
 import msgspec
 
 from manifests.errors import DocumentError, Problem, SluiceError
+from workloads.kit import login
 from workloads.kit.backoff import Backoff
 from workloads.vibration.record import unit_of
 from workloads.vibration.sources import Make, Report, sparkplug
 from workloads.vibration.sources.arrival import Declared, Heard, Taken, settle
 from workloads.vibration.sources.block import read_json, unpack
 from workloads.vibration.sources.config import MqttRecords
+from workloads.vibration.sources.line import Line, keep_trying
 from workloads.vibration.sources.payload import decode_binary
 from workloads.vibration.sources.subscription import Message, messages
 
@@ -33,24 +34,15 @@ BIRTHS, DEATHS = ("NBIRTH", "DBIRTH"), ("NDEATH", "DDEATH")
 
 
 class MqttSource:
-    """``address`` is where the broker is reached; ``now_ns`` and ``random`` are the workload's."""
+    """``client_id`` is what the broker knows us by."""
 
-    def __init__(
-        self,
-        config: MqttRecords,
-        declared: Declared,
-        *,
-        address: str,
-        client_id: str,
-        now_ns: Callable[[], int],
-        random: Callable[[], float],
-    ) -> None:
+    def __init__(self, config: MqttRecords, declared: Declared, line: Line, *, client_id: str) -> None:
         self._config = config
         self._declared = declared
-        self._address = address
+        self._line = line
         self._client_id = client_id
-        self._now_ns = now_ns
-        self._backoff = Backoff(config.backoff, random)
+        self._now_ns = line.now_ns
+        self._backoff = Backoff(config.backoff, line.random)
         self._names = sparkplug.Names()
         self._speed: tuple[float, int] | None = None  # rpm, when
         self._sequence: int | None = None
@@ -58,9 +50,11 @@ class MqttSource:
         self._work = asyncio.Event()
 
     async def run(self, report: Report) -> None:
+        where = f"{self._config.host}:{self._config.port}"
+        errors = (OSError, EOFError, TimeoutError, SluiceError)
         async with asyncio.TaskGroup() as jobs:
             jobs.create_task(self._hand_over(report))
-            jobs.create_task(self._listen(report))
+            jobs.create_task(keep_trying(self._session, report, where=where, backoff=self._backoff, errors=errors))
 
     async def _hand_over(self, report: Report) -> None:
         while True:
@@ -70,29 +64,24 @@ class MqttSource:
                 await report.offer(name, make)
             await self._work.wait()
 
-    async def _listen(self, report: Report) -> None:
+    async def _session(self, report: Report) -> None:
         config = self._config
-        while True:
-            came = messages(
-                self._address,
-                config.port,
-                self._topics(),
-                client_id=self._client_id,
-                user=config.username,
-                password=config.password,
-                max_bytes=config.max_mb << 20,
-            )
-            try:
-                async with aclosing(came):
-                    async for message in came:
-                        self._backoff.reset()
-                        if message.topic:
-                            self._took(message, report)
-                        else:
-                            report.reached()
-            except (OSError, EOFError, TimeoutError, SluiceError) as error:
-                report.unreachable(f"{config.host}:{config.port}: {error or type(error).__name__}")
-            await asyncio.sleep(self._backoff.next_delay_s())
+        came = messages(
+            self._line.address,
+            config.port,
+            self._topics(),
+            client_id=self._client_id,
+            user=config.username,
+            password=login.password(config, self._line.secret),
+            max_bytes=config.max_mb << 20,
+        )
+        async with aclosing(came):
+            async for message in came:
+                self._backoff.reset()
+                if message.topic:
+                    self._took(message, report)
+                else:
+                    report.reached()
 
     def _topics(self) -> list[str]:
         topic = self._config.topic

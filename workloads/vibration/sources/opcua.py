@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,12 +21,14 @@ from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.status_codes import StatusCodes
 from asyncua.ua.uaerrors import UaError
 
-from manifests.errors import DocumentError, Problem, UnreachableError
+from manifests.errors import DocumentError, Problem, SluiceError
 from workloads.kit.backoff import Backoff
+from workloads.kit.opcua import secure
 from workloads.vibration.record import Unit, unit_of
 from workloads.vibration.sources import Report
 from workloads.vibration.sources.arrival import Declared, Heard, Taken, settle
 from workloads.vibration.sources.config import OpcuaRecords
+from workloads.vibration.sources.line import Line, keep_trying
 from workloads.vibration.sources.payload import decode_binary
 
 log = logging.getLogger("vibration.opcua")
@@ -96,40 +97,26 @@ def _unit(information: Any, where: str) -> Unit | None:
 
 
 class OpcuaSource:
-    """``url`` is where the server is reached."""
-
-    def __init__(
-        self,
-        config: OpcuaRecords,
-        declared: Declared,
-        *,
-        url: str,
-        now_ns: Callable[[], int],
-        random: Callable[[], float],
-    ) -> None:
+    def __init__(self, config: OpcuaRecords, declared: Declared, line: Line) -> None:
         self._config = config
         self._declared = declared
-        self._url = url
-        self._now_ns = now_ns
-        self._backoff = Backoff(config.backoff, random)
+        self._line = line
+        self._now_ns = line.now_ns
+        self._backoff = Backoff(config.backoff, line.random)
         self._chunk = config.chunk
         self._last: Any = None
 
     async def run(self, report: Report) -> None:
-        while True:
-            try:
-                await self._session(report)
-            except DocumentError as error:
-                report.unreachable(str(error))  # the node itself is not what it should be: look again later
-            except (OSError, TimeoutError, UaError, UnreachableError, ValueError) as error:
-                report.unreachable(f"{self._config.url}: {error or type(error).__name__}")
-            await asyncio.sleep(self._backoff.next_delay_s())
+        # A node that is not what it should be (DocumentError) is looked at again later too.
+        errors = (OSError, TimeoutError, UaError, SluiceError, ValueError)
+        await keep_trying(self._session, report, where=self._config.url, backoff=self._backoff, errors=errors)
 
     async def _session(self, report: Report) -> None:
         config = self._config
         timeout_s = config.timeout_ms / 1000
-        client = Client(self._url, timeout=timeout_s, watchdog_intervall=max(2.0, timeout_s))
+        client = Client(self._line.address, timeout=timeout_s, watchdog_intervall=max(2.0, timeout_s))
         client.application_uri = APPLICATION_URI
+        await secure(client, config.security, config, self._line.secret)
         async with asyncio.timeout(4 * timeout_s):
             await client.connect()
         try:
