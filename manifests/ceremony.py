@@ -8,6 +8,7 @@ suits a plant where one person signs; ``sluice keys new`` and ``sluice keys dele
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -95,6 +96,7 @@ def _fill(work: Path, server_names: Sequence[str], now: datetime, passphrase: st
     director, timestamp = generate_signing_key(), generate_signing_key()
     write_private(online / "director.pem", key_pem(director))
     write_private(online / "catalog-timestamp.pem", key_pem(timestamp))
+    write_private(online / "second-factors.key", os.urandom(32))  # seals secrets of accounts in the database
 
     catalog_root = signing.new_root(
         {

@@ -21,6 +21,8 @@ from orchestrator.people.access import Access
 from orchestrator.people.accounts import Accounts
 from orchestrator.people.oidc import Provider
 from orchestrator.people.passwords import Passwords
+from orchestrator.people.sealing import Sealer
+from orchestrator.people.sealing import prepare as prepare_sealed
 from orchestrator.publish import Publisher
 from orchestrator.rollouts.loop import Rollouts
 from orchestrator.rollouts.states import RolloutStatus
@@ -92,9 +94,11 @@ class Centre:
         self.publisher = Publisher(self.store, self.blobs, settings.keys, now_ns, self.wakeups.wake)
         self.publisher.prepare()
         passwords = Passwords(settings.password_length)
-        self.access = Access(self.store, settings.data, now_ns, passwords, settings.second_factor)
+        sealer = Sealer(settings.keys)
+        prepare_sealed(self.store, sealer)
+        self.access = Access(self.store, settings.data, now_ns, sealer, passwords, settings.second_factor)
         self.provider = Provider(settings.oidc, now_ns) if settings.oidc else None
-        self.accounts = Accounts(self.store, self.access, passwords, now_ns)
+        self.accounts = Accounts(self.store, self.access, passwords, sealer, now_ns)
         self.live = LiveHub(self.store, self._live_reader)
         self.rollouts = Rollouts(
             self.store,

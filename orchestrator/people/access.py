@@ -18,6 +18,7 @@ from orchestrator.people import totp
 from orchestrator.people.guessing import PER_CALLER, SECOND_NS, Guessing
 from orchestrator.people.passwords import Passwords
 from orchestrator.people.permissions import EVERY_ROLE, Bindings, Principal, Role
+from orchestrator.people.sealing import Sealer
 from orchestrator.store import Store, access, accounts, events
 from orchestrator.store.access import StoredToken
 from orchestrator.store.accounts import Account
@@ -72,11 +73,13 @@ class Access:
         store: Store,
         data: Path,
         now_ns: Callable[[], int],
+        sealer: Sealer,
         passwords: Passwords | None = None,
         second_factor: frozenset[Role] = frozenset(),
     ) -> None:
         self._store, self._now_ns = store, now_ns
         self._setup_file = data / SETUP_CODE_NAME
+        self._sealer = sealer
         self._passwords = passwords or Passwords()
         self._second_factor = second_factor
         self._guessing = Guessing(now_ns)
@@ -181,11 +184,14 @@ class Access:
     def use_code(self, account: Account, code: str) -> bool:
         """Whether ``code`` is good now: a one-time code of a later step than the last, or a recovery code, once."""
         now_ns = self._now_ns()
-        secret = totp.from_text(account.totp_secret or "")
-        step = totp.used_step(secret, code, now_ns / SECOND_NS, account.totp_step)
+        secret = self._sealer.open(account.user, account.totp_secret or "")
+        step = totp.used_step(secret, code, now_ns / SECOND_NS, account.totp_step) if secret is not None else None
         with self._store.write() as conn:
             if step is not None:
                 return accounts.use_step(conn, account.user, step)
+            if secret is None:
+                text = "the second factor was sealed with another key: only recovery codes are good"
+                events.add(conn, now_ns, Severity.SECURITY, "second-factor-unreadable", text, subject=account.user)
             if not accounts.use_recovery_code(conn, account.user, digest(code.strip().lower())):
                 return False
             text = f"a recovery code was used; {accounts.recovery_codes_left(conn, account.user)} are left"

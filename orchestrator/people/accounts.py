@@ -20,6 +20,7 @@ from orchestrator.people.guessing import SECOND_NS
 from orchestrator.people.oidc import Identity
 from orchestrator.people.passwords import Passwords
 from orchestrator.people.permissions import Bindings, Permission, Principal
+from orchestrator.people.sealing import Sealer
 from orchestrator.store import Store, accounts, events
 from orchestrator.store.accounts import Account
 
@@ -50,8 +51,11 @@ class Drafted:
 
 
 class Accounts:
-    def __init__(self, store: Store, access: Access, passwords: Passwords, now_ns: Callable[[], int]) -> None:
+    def __init__(
+        self, store: Store, access: Access, passwords: Passwords, sealer: Sealer, now_ns: Callable[[], int]
+    ) -> None:
         self._store, self._access, self._passwords, self._now_ns = store, access, passwords, now_ns
+        self._sealer = sealer
 
     # ------------------------------------------------------------ what an admin does
 
@@ -177,7 +181,7 @@ class Accounts:
             raise AccountRefusedError("there is a second factor already", "remove it first, with one of its codes")
         secret = secrets.token_bytes(totp.SECRET_BYTES)
         with self._store.write() as conn:
-            accounts.draft_second_factor(conn, user, totp.text(secret))
+            accounts.draft_second_factor(conn, user, self._sealer.seal(user, secret))
         return Drafted(totp.uri(secret, user, ISSUER), totp.text(secret))
 
     def confirm_second_factor(self, user: str, code: str) -> list[str]:
@@ -186,7 +190,8 @@ class Accounts:
         if account.totp_secret is None or account.totp_confirmed:
             raise AccountRefusedError("no second factor is being set up", "begin anew")
         now_ns = self._now_ns()
-        step = totp.used_step(totp.from_text(account.totp_secret), code, now_ns / SECOND_NS, account.totp_step)
+        secret = self._sealer.open(user, account.totp_secret)
+        step = totp.used_step(secret, code, now_ns / SECOND_NS, account.totp_step) if secret else None
         if step is None:
             raise AccountRefusedError("this is not the code of now", "is the clock of the authenticator right?")
         codes = [

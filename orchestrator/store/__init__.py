@@ -12,7 +12,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -29,6 +29,7 @@ from manifests.errors import MachineError
 BUSY_TIMEOUT_S = 20.0
 FEW = 400
 _WRITES = "sluice_writes"
+_ERASES = "sluice_erases"
 
 
 class Store:
@@ -60,19 +61,26 @@ class Store:
         self._observe("read", perf_counter() - began)
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
-        """One transaction: committed when the block ends, rolled back when it raises."""
+    def write(self, *, erase: bool = False) -> Iterator[Connection]:
+        """One transaction: committed when the block ends, rolled back when it raises. ``erase``: what is replaced or
+        deleted is overwritten in the file of SQLite as well; ``empty_log`` afterwards does the rest."""
         if self.sqlite:
             with self._writer:
-                yield from self._transaction()
+                yield from self._transaction(erase)
         else:
-            yield from self._transaction()
+            yield from self._transaction(False)
 
-    def _transaction(self) -> Iterator[Connection]:
+    def _transaction(self, erase: bool) -> Iterator[Connection]:
         began = perf_counter()
-        with self.engine.connect().execution_options(**{_WRITES: True}) as conn, conn.begin():
+        with self.engine.connect().execution_options(**{_WRITES: True, _ERASES: erase}) as conn, conn.begin():
             yield conn
         self._observe("write", perf_counter() - began)
+
+    def empty_log(self) -> None:
+        """Of SQLite: bring its write-ahead log into the file and cut it, so that no older page stays in it."""
+        if self.sqlite:
+            with self._writer, closing(self.engine.raw_connection()) as line:  # outside of a transaction
+                line.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def answers(self) -> bool:
         """Whether the database answers now."""
@@ -128,6 +136,11 @@ def _engine(url: str) -> Engine:
     @event.listens_for(engine, "begin")
     def _begin(conn: Connection) -> None:
         # A transaction that starts by reading and then writes may fail as busy: writers take the lock at once.
-        conn.exec_driver_sql("BEGIN IMMEDIATE" if conn.get_execution_options().get(_WRITES) else "BEGIN")
+        if conn.get_execution_options().get(_WRITES):
+            if conn.get_execution_options().get(_ERASES):  # stays with this connection, and costs little
+                conn.exec_driver_sql("PRAGMA secure_delete=ON")
+            conn.exec_driver_sql("BEGIN IMMEDIATE")
+        else:
+            conn.exec_driver_sql("BEGIN")
 
     return engine

@@ -19,7 +19,7 @@ _bindings = msgspec.json.Decoder(tuple[Binding, ...])
 @dataclass(frozen=True, slots=True)
 class Account:
     """``password_hash`` is empty when an identity provider knows the person: ``identity`` is then its issuer and
-    subject. ``totp_step``: the step of the last code used."""
+    subject. ``totp_secret``: sealed, see ``people.sealing``. ``totp_step``: the step of the last code used."""
 
     user: str
     password_hash: str
@@ -84,7 +84,8 @@ def add(
     """False when the name was ever used."""
     fields = {"password_hash": hashed, "bindings": encode(bindings), "set_ns": now_ns, "created_ns": now_ns}
     statement = upsert(conn, account).values(user=user, must_change=must_change, identity=identity, **fields)
-    return conn.execute(statement.on_conflict_do_nothing()).rowcount == 1
+    # Not the count of rows: PostgreSQL's driver does not tell it of an INSERT.
+    return conn.execute(statement.on_conflict_do_nothing().returning(account.c.user)).one_or_none() is not None
 
 
 def get(conn: Connection, user: str, *, lock: bool = False) -> Account | None:
@@ -134,9 +135,21 @@ def end_everything(conn: Connection, user: str, *, but: str = "") -> int:
 # ---------------------------------------------------------------- second factors
 
 
-def draft_second_factor(conn: Connection, user: str, secret: str) -> None:
+def second_factors(conn: Connection) -> dict[str, str]:
+    """The kept secret of everybody who has one, by user."""
+    query = select(account.c.user, account.c.totp_secret).where(account.c.totp_secret.is_not(None))
+    return {row[0]: row[1] for row in conn.execute(query.order_by(account.c.user))}
+
+
+def replace_second_factor(conn: Connection, user: str, old: str, new: str) -> None:
+    """The same secret, kept in another form."""
+    which = (account.c.user == user, account.c.totp_secret == old)
+    conn.execute(update(account).where(*which).values(totp_secret=new))
+
+
+def draft_second_factor(conn: Connection, user: str, sealed: str) -> None:
     """Kept, but not asked for until a first code confirms it."""
-    fields = {"totp_secret": secret, "totp_confirmed": False, "totp_step": 0}
+    fields = {"totp_secret": sealed, "totp_confirmed": False, "totp_step": 0}
     conn.execute(update(account).where(account.c.user == user).values(**fields))
 
 

@@ -353,7 +353,7 @@ account = Table(
     Column("disabled_ns", BigInteger),
     Column("deleted_ns", BigInteger),  # the row stays: a name is never given to somebody else
     Column("must_change", Boolean, nullable=False, server_default=false()),
-    Column("totp_secret", Text),
+    Column("totp_secret", Text),  # sealed with a key that is not in here
     Column("totp_confirmed", Boolean, nullable=False, server_default=false()),
     Column("totp_step", BigInteger, nullable=False, server_default="0"),  # of the last code used
     Column("identity", String(500)),  # issuer and subject at an identity provider

@@ -12,6 +12,7 @@ import pytest
 from orchestrator import live
 from orchestrator.people.access import ABSOLUTE_NS, IDLE_NS, TOKEN_NS, Access, BadCredentialsError
 from orchestrator.people.guessing import PER_CALLER, WINDOW_NS, TooManyTriesError
+from orchestrator.people.sealing import Sealer
 from orchestrator.store import Store
 from orchestrator.views import SiteReader
 
@@ -35,7 +36,7 @@ def clock() -> Clock:
 @pytest.fixture
 def access(database: str, tmp_path: Any, clock: Clock) -> Iterator[Access]:
     store = Store(database)
-    made = Access(store, tmp_path, clock)
+    made = Access(store, tmp_path, clock, Sealer(tmp_path))
     assert made.first_start(PASSWORD) is None
     yield made
     store.close()
