@@ -114,6 +114,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     heads.add_argument("--state", type=Path, default=Path(DEFAULT_STATE), help="state folder (default: %(default)s)")
     heads.set_defaults(run=_heads)
+    verify = commands.add_parser(
+        "verify-release", help="check a package of the agent itself against the signed catalog, before installing it"
+    )
+    verify.add_argument("release", type=Path, help="its release.json")
+    verify.add_argument("package", type=Path, help="the archive to be installed")
+    verify.add_argument("--state", type=Path, default=Path(DEFAULT_STATE), help="state folder (default: %(default)s)")
+    verify.set_defaults(run=_verify_release)
     status = commands.add_parser("status", help="what the running agent of this node sees")
     status.add_argument("--state", type=Path, default=Path(DEFAULT_STATE), help="state folder (default: %(default)s)")
     status.add_argument("--json", action="store_true", help="the whole document")
@@ -214,6 +221,20 @@ def _heads(asked: argparse.Namespace) -> int:
     found = read_heads(asked.state / "trust")
     _say(json.dumps([{"size": head.size, "root": head.root} for head in found], indent=1))
     return 0 if found else 1
+
+
+def _verify_release(asked: argparse.Namespace) -> int:
+    from agent.folders import disk_errors
+    from agent.identity import load_identity
+    from agent.packages import check_package
+    from agent.verify import TrustStore
+
+    with disk_errors("cannot read the release", asked.release):
+        document = asked.release.read_bytes()
+    catalog = TrustStore(asked.state / "trust", load_identity(asked.state)).catalog(datetime.now(UTC))
+    release = check_package(catalog, document, asked.package, _version())
+    _say(f"{asked.package.name} is agent {release.version}, as people signed it")
+    return 0
 
 
 def _who() -> str:

@@ -185,6 +185,19 @@ class TrustStore:
                 self._adopt_versions(verified, None)
         return found
 
+    def catalog(self, now: datetime) -> VerifiedRepository:
+        """The newest catalog this node verified, checked again, expiry too. For commands beside a running agent.
+
+        Raises TrustError (also ``incomplete``: nothing was accepted yet), MachineError."""
+        kept = self._read(self._accepted)
+        if kept is None:
+            remedy = "let the node reach its centre once"
+            raise TrustError("no catalog was verified here yet", kind="incomplete", where="accepted", remedy=remedy)
+        try:
+            return verify_repository(self._identity.catalog_root, kept.catalog, now=now)
+        except TrustError as error:
+            raise _inside(error, "accepted/catalog") from error
+
     def remember(self, adopted: DesiredState) -> None:
         """What was in force when this node last ran, from the sealed ledger: nothing older may follow, also when the
         metadata on disk is damaged or was put back from an old copy. Ignored when it is another site's."""

@@ -48,7 +48,7 @@ ROWS = tuple(
             ("forged log lines", "one JSON object per line, whatever the names hold"),
             ("database administrator edits the audit log", "found by the heads that sites hold"),
             ("slow heads, 10,000 reconnects", "cut off; others are served; Retry-After"),
-            ("malicious or interrupted agent update", "same trust path; returns by itself"),
+            ("malicious or interrupted agent update", "the centre has no way to update it; false packages are named"),
             ("clock at 1970 or 2100", "named, keeps running"),
             ("blob swapped between check and use", "hashed again, refused"),
         ),

@@ -7,6 +7,7 @@ import json
 import secrets
 import shutil
 import subprocess
+import sys
 import tarfile
 import uuid
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ from agent.runtimes.process import ProcessRuntime
 from manifests import oci, signing
 from manifests.errors import DocumentError, TrustError
 from manifests.load import check_documents
-from manifests.model import Blob
+from manifests.model import Blob, WorkloadClass, WorkloadRelease
 from tests.support import tiny_worker
 from tests.support.agent_node import ROOT, SITE, Node
 from tests.support.orchestrator_fake import OrchestratorFake
@@ -177,11 +178,49 @@ def test_25_a_workload_can_ask_for_no_privilege_and_gets_none(folder: Path, say:
     say(f"{refused} forbidden fields refused by name, ignored in a release; the container has none")
 
 
-def test_30_a_malicious_or_interrupted_agent_update(say: Any) -> None:
-    """Interrupted releases of workloads are killed at every step in tests/integration/agent/test_agent_crashes.py."""
-    say("the agent is updated by the operating system's package manager, outside of Sluice")
-    assert not list((ROOT / "agent").glob("*update*"))
-    pytest.xfail("the agent does not update itself over the signed path yet")
+def test_30_the_agent_is_not_updated_by_the_centre_and_a_false_package_is_named(
+    node: Node, folder: Path, say: Any
+) -> None:
+    """There is no updater to attack or to interrupt; what people install is checked against the catalog first."""
+    source = folder / "new" / "agent"
+    source.mkdir(parents=True)
+    (source / "__main__.py").write_text("raise SystemExit('a new agent')")
+    made = oci.pack_process([source], ["python", "-m", "agent"], folder / "new-blobs", base=folder / "new")
+    package = folder / "new-blobs" / made.root.digest[7:]
+    node.far.add_blob(package.read_bytes())
+
+    def a_package(version: str, workload_class: WorkloadClass = WorkloadClass.SYSTEM) -> WorkloadRelease:
+        return WorkloadRelease(name="agent", version=version, workload_class=workload_class, artifacts=(made,))
+
+    new, old = a_package("9.0.0"), a_package("0.0.1")
+    disguised, unsigned = a_package("9.0.0", WorkloadClass.TRANSLATOR), a_package("9.9.9")
+    node.far.publish(new, old, disguised)
+    node.order(1, ("press", node.release(), {}), ("agent", new, {}))
+    mine = [path.read_bytes() for path in sorted((ROOT / "agent").glob("*.py"))]
+    node.agent.start()
+    life = node.until_running("press")
+    pid = node.agent.pid
+    node.until(lambda: node.word("agent").startswith(("Failed", "Waiting")), "it was not tried as a workload")
+    assert node.agent.pid == pid
+    assert node.instance("press")["runtime_id"] == life
+    assert [path.read_bytes() for path in sorted((ROOT / "agent").glob("*.py"))] == mine
+
+    def verified(release: WorkloadRelease, file: Path) -> tuple[int, str]:
+        document = folder / "release.json"
+        document.write_bytes(signing.release_bytes(release))
+        command = [sys.executable, "-m", "agent", "verify-release", document, file, "--state", node.state]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60, check=False)
+        return done.returncode, " ".join((done.stdout + done.stderr).split())
+
+    assert verified(new, package)[0] == 0
+    altered = folder / "altered.tar.gz"
+    altered.write_bytes(package.read_bytes()[:-1] + b"x")
+    words = []
+    for release, file in ((new, altered), (unsigned, package), (disguised, package), (old, package)):
+        code, text = verified(release, file)
+        assert code == 1
+        words.append(text[:70])
+    say(f"named as a workload it is one, the agent stays what it was; packages refused: {'; '.join(words)}")
 
 
 def said(node: Node) -> str:

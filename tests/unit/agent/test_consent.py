@@ -59,7 +59,7 @@ def test_the_command_needs_a_reason_and_shows_what_is_consented(
     assert main(["consent", "tank", *state]) == 1
     assert "--why" in capsys.readouterr().err
     assert main(["consent", "tank", "--why", "scrapped", "--for", "2h", *state]) == 0
-    assert "tank: may be stopped until" in capsys.readouterr().out
+    assert "tank: may be stopped or set back until" in capsys.readouterr().out
     assert main(["consent", "tank", "--withdraw", *state]) == 0
     assert main(["consent", *state]) == 0
     assert "nothing is consented" in capsys.readouterr().out
