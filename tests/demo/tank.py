@@ -45,7 +45,7 @@ class TankLoop:
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
 
-    def _books(self) -> Books:
+    def books(self) -> Books:
         host, port = self.stage.plants[SITE].tank()
         words = [int(word) for word in mbpoll_read(host, port, 1, "input", 0, "uint16", count=11)]
         return Books(
@@ -53,7 +53,7 @@ class TankLoop:
             trips=words[8], lowest=words[9], highest=words[10],
         )  # fmt: skip
 
-    def _reset_books(self) -> None:
+    def reset_books(self) -> None:
         host, port = self.stage.plants[SITE].tank()
         mbpoll_write(host, port, 1, "coil", 8, 1)
 
@@ -63,7 +63,7 @@ class TankLoop:
         since: list[float] = []
 
         def near() -> bool:
-            if abs(self._books().level - wanted) > BAND_MM:
+            if abs(self.books().level - wanted) > BAND_MM:
                 since.clear()
             elif not since:
                 since.append(time.monotonic())
@@ -95,7 +95,7 @@ class TankLoop:
     def watched(self) -> str:
         """What an engineer sees of the running program: a variable as the tank's own register has it, and its task."""
         ours = float(self.stage.sluice("vplc", "watch", SITE, NAME, "Tank.level")["values"]["Tank.level"])
-        theirs = self._books().level
+        theirs = self.books().level
         require(abs(ours - theirs) <= BAND_MM, f"Tank.level is {ours:.1f} mm, the tank's register says {theirs}")
         first = self._task()
         wait_for("more scans", lambda: self._task()["scans"] > first["scans"], 10)
@@ -133,9 +133,9 @@ class TankLoop:
         stage = self.stage
         wanted = float(self._setpoint())
         self._settled_at(wanted)
-        before, scans = self._books(), self._measures()
+        before, scans = self.books(), self._measures()
         started = stage.instance(SITE, NAME)["runtimeId"]
-        self._reset_books()
+        self.reset_books()
         kills = {
             "uplink": stage.links[SITE].cut,
             "agent": stage.agents[SITE].kill9,
@@ -146,13 +146,13 @@ class TankLoop:
         try:
             for name, kill in kills.items():
                 kill()
-                first = self._books()
+                first = self.books()
                 time.sleep(KILLED_S)
-                last = self._books()
+                last = self.books()
                 rate = (last.writes - first.writes) / KILLED_S
                 require(rate > 1, f"{name} killed: {last.writes - first.writes} writes in {KILLED_S:.0f} s")
                 moved.append(f"{name} {rate:.0f}/s")
-            books = self._books()
+            books = self.books()
         finally:
             if not stage.orchestrator.running:
                 stage.start_orchestrator()

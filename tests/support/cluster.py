@@ -27,6 +27,7 @@ import yaml
 from agent.runtimes.kubernetes.client import Cluster
 from agent.runtimes.kubernetes.objects import Place
 from agent.runtimes.kubernetes.runtime import KubernetesRuntime
+from tests.support.link import Link
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = ROOT / "manifests" / "kubernetes" / "agent"
@@ -71,6 +72,18 @@ def saved_image(name: str, folder: Path) -> Path:
     archive = folder / f"{name}.tar"
     subprocess.run(["docker", "save", "-o", str(archive), built.reference], check=True)
     return archive
+
+
+def on_a_line(kubeconfig: Path) -> Link:
+    """All that whoever uses this kubeconfig has to the API server, from now on; in the hands of the test."""
+    said = yaml.safe_load(kubeconfig.read_text())
+    server = said["clusters"][0]["cluster"]
+    address = urlsplit(server["server"])
+    line = Link((str(address.hostname), address.port or 443))
+    server["server"] = f"https://127.0.0.1:{line.port}"
+    server["tls-server-name"] = str(address.hostname)
+    kubeconfig.write_text(yaml.safe_dump(said))
+    return line
 
 
 def _authority(url: str) -> bytes:
@@ -177,11 +190,23 @@ class ClusterNamespace:
         self._users.close()
 
     @contextmanager
-    def cordoned(self) -> Iterator[None]:
-        """No new pods on its node, while no other test uses the cluster."""
+    def alone(self) -> Iterator[None]:
+        """While no other test uses the cluster."""
         with _alone(self._users):
+            yield
+
+    @contextmanager
+    def cordoned(self, *, drained: bool = False) -> Iterator[None]:
+        """No new pods on its node; ``drained``: and none of this namespace's, as before a node is maintained."""
+        with self.alone():
             kubectl("cordon", self.node)
             try:
+                if drained:
+                    mine = f"--pod-selector=sluice.site in ({self._sites()})"
+                    kubectl("drain", self.node, mine, "--delete-emptydir-data", "--timeout=90s")
                 yield
             finally:
                 kubectl("uncordon", self.node)
+
+    def _sites(self) -> str:
+        return ",".join({pod["metadata"]["labels"]["sluice.site"] for pod in self.get("pods")["items"]})

@@ -46,7 +46,7 @@ from agent.runtimes.kubernetes.objects import (
     service,
 )
 from agent.secrets import secrets_folder
-from manifests.errors import DocumentError, MachineError, Problem, SluiceError
+from manifests.errors import DocumentError, MachineError, Problem, SluiceError, UnreachableError
 from manifests.model import OCI_MANIFEST, Artifact, WorkloadClass
 from manifests.oci import hybrid_tar, image_ids
 
@@ -198,7 +198,7 @@ class KubernetesRuntime:
         try:
             path = f"{self._path(PODS, pod['metadata']['name'])}/log"
             said = self._cluster.text(path, tailLines=str(lines), limitBytes=str(64 << 10))
-        except MachineError:  # it has not started, or is gone
+        except (MachineError, UnreachableError):  # it has not started, is gone, or its kubelet is not to be reached
             return []
         return said.splitlines()
 
@@ -226,6 +226,12 @@ class KubernetesRuntime:
     # ------------------------------------------------------------ doing
 
     def folders(self, instance: Wanted, run_folder: Path) -> Folders:
+        if instance.secrets and self._place.secrets is None:
+            raise MachineError(
+                "its secrets cannot reach a pod: a volume claim is no memory of this machine",
+                where=instance.name,
+                remedy="run the agent on the machine itself, by kubeconfig and without `claim`",
+            )
         return Folders(shared=SHARED_FOLDER, kept=KEPT_FOLDER, secrets=SECRETS_FOLDER if self._place.secrets else "")
 
     def start(self, instance: Wanted, run_folder: Path) -> str:
@@ -326,6 +332,10 @@ class KubernetesRuntime:
                 if is_now.phase is Phase.RESTARTING and waited_s > REFUSAL_WAIT_S:
                     raise MachineError(f"{is_now.reason}: {is_now.detail}", where=name)
                 self._changed.wait(0.25)
+
+    def unpack_program(self, instance: Wanted, blob_path: Callable[[str], Path], folder: Path) -> None:
+        remedy = "release it without control.onlineChange"
+        raise MachineError("this runtime changes no program online", where=instance.name, remedy=remedy)
 
     def stop(self, name: str, grace_s: float = GRACE_S) -> None:
         if self._mirrored(DEPLOYMENTS, self._place.object_name(name)) is None:

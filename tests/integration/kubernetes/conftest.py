@@ -10,7 +10,6 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -20,8 +19,7 @@ from manifests.model import Artifact, Conduit, DataStream, Health, Resources, Wo
 from manifests.oci import export_image
 from tests.simulators.launch import started
 from tests.support.agent_node import Node
-from tests.support.cluster import ClusterNamespace, kubectl, load_image, missing, saved_image
-from tests.support.link import Link
+from tests.support.cluster import ClusterNamespace, kubectl, load_image, missing, on_a_line, saved_image
 from tests.support.orchestrator_fake import OrchestratorFake
 
 
@@ -61,13 +59,7 @@ class Site:
         for path in blobs.rglob("*"):
             if path.is_file():
                 far.add_blob(path.read_bytes())
-        kubeconfig = yaml.safe_load(self.space.kubeconfig.read_text())
-        server = kubeconfig["clusters"][0]["cluster"]
-        address = urlsplit(server["server"])
-        self.line = Link((str(address.hostname), address.port or 443))
-        server["server"] = f"https://127.0.0.1:{self.line.port}"
-        server["tls-server-name"] = str(address.hostname)
-        self.space.kubeconfig.write_text(yaml.safe_dump(kubeconfig))
+        self.line = on_a_line(self.space.kubeconfig)
         config = self.node.state / "agent.yaml"
         said = yaml.safe_load(config.read_text())
         config.write_text(yaml.safe_dump(said | {"runtime": self.space.settings()}))

@@ -42,7 +42,7 @@ def test_a_killed_pod_and_killed_agents_lose_no_acknowledged_sample(site: Site) 
     (pod,) = site.space.pods("pump")
     site.far.offline_now = True
     site.far.cut()
-    site.node.until(lambda: site.node.status()["buffer"].get("frames", 0) > 3, "nothing is buffered")
+    site.node.until(lambda: site.acked() > site.arrived(), "nothing acknowledged waits for the line", 60)
     covered = site.acked()
     kubectl("delete", "pod", pod["metadata"]["name"], "-n", site.space.name, "--grace-period=1", "--wait=false")
     site.node.until(lambda: site.node.instance("pump").get("runtime_id") not in ("", life), "no new pod", 90)
