@@ -37,3 +37,11 @@ def _needs(request: pytest.FixtureRequest) -> None:
         pytest.fail(f"CI must have it: {missing}")
     if missing:
         pytest.skip(missing)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """One loud line for all that wanted a cluster: a dot among thousands would tell nobody."""
+    said = [str(report.longrepr[2]) for report in terminalreporter.stats.get("skipped", ())]
+    missed = [text.removeprefix("Skipped: ") for text in said if "NOT TRIED ON KUBERNETES" in text]
+    for reason in dict.fromkeys(missed):
+        terminalreporter.write_line(f"{reason} ({missed.count(reason)} tests)", yellow=True, bold=True)

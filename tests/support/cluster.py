@@ -63,14 +63,22 @@ def load_image(archive: Path) -> None:
     subprocess.run([*_load_command(), str(archive)], check=True, capture_output=True)
 
 
-def saved_image(name: str, folder: Path) -> Path:
-    """An archive of the image of that recipe as this checkout makes it: an older one would test yesterday's code."""
+def built_image(name: str) -> str:
+    """The digest of that recipe's image as this checkout makes it: an older one would test yesterday's code, and a name
+    may be another checkout's by now."""
     from workloads.images.build import build
     from workloads.images.recipes import named
 
     (built,) = build([named(name)])
-    archive = folder / f"{name}.tar"
-    subprocess.run(["docker", "save", "-o", str(archive), built.reference], check=True)
+    return built.digest
+
+
+def saved_image(name: str, folder: Path, *, under: str = "") -> Path:
+    """An archive of that recipe's image, which knows it by digest, or by the name ``under``."""
+    digest, archive = built_image(name), folder / f"{name}.tar"
+    if under:
+        subprocess.run(["docker", "tag", digest, under], check=True)
+    subprocess.run(["docker", "save", "-o", str(archive), under or digest], check=True)
     return archive
 
 

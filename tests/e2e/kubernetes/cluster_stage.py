@@ -19,9 +19,8 @@ import yaml
 
 from tests.demo.plants import ProcessPlant
 from tests.demo.stage import CATALOG, EXAMPLE, Stage, free_port
-from tests.support.cluster import ClusterNamespace, kubectl, load_image, on_a_line, saved_image
+from tests.support.cluster import ClusterNamespace, built_image, kubectl, load_image, on_a_line
 from tests.support.procs import wait_for
-from workloads.images.build import reference
 
 SITE, PUMPS, TANK = "hamburg", "pumps", "tank"
 FIRST, NEXT, CRASHING, TOO_LARGE = "0.1.0", "0.2.0", "0.3.0", "0.4.0"
@@ -44,17 +43,20 @@ class ClusterStage(Stage):
     # ---- releases: one that is next, one that ends at once, one that no node has room for
 
     def prepare(self) -> None:
-        for recipe in ("modbus", "tank"):
-            load_image(saved_image(recipe, self.outside))
-        documents = [CATALOG / "modbus.yaml", CATALOG / "tank.yaml"]
-        documents.append(self._variant(NEXT, image=self._image("next", "LABEL sluice.test=next")))
-        documents.append(self._variant(CRASHING, image=self._image("crashing", CRASH)))
-        documents.append(self._variant(TOO_LARGE, memory_mb=65536))
+        modbus = self._image("modbus", "first")
+        documents = [
+            self._document("tank", FIRST, self._image("tank", "first")),
+            self._document("modbus", FIRST, modbus),
+            self._document("modbus", NEXT, self._image("modbus", "next", "LABEL sluice.test=next")),
+            self._document("modbus", CRASHING, self._image("modbus", "crashing", CRASH)),
+            self._document("modbus", TOO_LARGE, modbus, memoryMb=65536),
+        ]
         self.publish_documents(documents, "linux/amd64")
 
-    def _image(self, tag: str, change: str) -> str:
-        name = f"sluice-test/modbus:{tag}"
-        text = f"FROM {reference('modbus')}\n{change}\n"
+    def _image(self, recipe: str, tag: str, change: str = "") -> str:
+        """A name of our own for the image of that recipe, with a change on top; on the node as well."""
+        name = f"sluice-test/{recipe}:{tag}"
+        text = f"FROM {built_image(recipe)}\n{change}\n"
         subprocess.run(["docker", "build", "-q", "-t", name, "-"], input=text.encode(), check=True, capture_output=True)
         self._made.append(name)
         archive = self.outside / f"{tag}.tar"
@@ -63,13 +65,13 @@ class ClusterStage(Stage):
         archive.unlink()
         return name
 
-    def _variant(self, version: str, *, image: str = "", memory_mb: int = 128) -> Path:
-        document = yaml.safe_load((CATALOG / "modbus.yaml").read_text())
+    def _document(self, workload: str, version: str, image: str, **resources: int) -> Path:
+        document = yaml.safe_load((CATALOG / f"{workload}.yaml").read_text())
         spec = document["spec"]
         spec["version"] = version
-        spec["images"] = [{"platform": "linux/amd64", "engine": image or reference("modbus")}]
-        spec["resources"]["memoryMb"] = memory_mb
-        path = self.outside / f"modbus-{version}.yaml"
+        spec["images"] = [{"platform": "linux/amd64", "engine": image}]
+        spec["resources"] |= resources
+        path = self.outside / f"{workload}-{version}.yaml"
         path.write_text(yaml.safe_dump(document))
         return path
 

@@ -24,6 +24,7 @@ from tests.support.cluster import ROOT, ClusterNamespace, kubectl, load_image, s
 from tests.support.orchestrator_fake import OrchestratorFake
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.engine]
+IMAGE = "sluice/agent-kubernetes:0.1.0"  # as the shipped manifests name it
 USER = 10001
 
 
@@ -125,7 +126,7 @@ class Pod:
 
 @pytest.fixture
 def pod(folder: Path) -> Iterator[Pod]:
-    load_image(saved_image("agent-kubernetes", folder))
+    load_image(saved_image("agent-kubernetes", folder, under=IMAGE))
     with OrchestratorFake(folder / "far") as far:
         made = Pod(folder, far)
         try:
