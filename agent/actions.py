@@ -55,6 +55,19 @@ class Replace:
 
 
 @dataclass(frozen=True, slots=True)
+class Change:
+    """Let the program of another release take over from the one that runs, between two scans: nothing stops, and what
+    cannot go on so is refused. One that scans nothing is replaced."""
+
+    instance: Wanted
+    old_release: str
+
+    @property
+    def name(self) -> str:
+        return self.instance.name
+
+
+@dataclass(frozen=True, slots=True)
 class Configure:
     """Give a running instance new live parameters: it goes on running."""
 
@@ -92,4 +105,4 @@ class Wait:
         return f"{self.name}: {self.reason}" + (f", {self.detail}" if self.detail else "")
 
 
-Action = Pull | Connect | Start | Replace | Configure | Stop | Remove | Wait
+Action = Pull | Connect | Start | Replace | Change | Configure | Stop | Remove | Wait

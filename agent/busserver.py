@@ -4,7 +4,8 @@ The loop opens and closes sockets; workloads connect to them. A frame is acknowl
 What one workload sends is bounded per connection, per message and per instance: a broken one loses its connection,
 never anybody else's. It refuses frames of streams that were not announced or that the
 signed manifest does not declare, and never opens a payload. Downwards go
-acknowledgements, the word that the run context changed, and inquiries, to whoever said that it hears them.
+acknowledgements, the word that the run context changed, inquiries and other programs, to whoever said that it hears
+them.
 """
 
 from __future__ import annotations
@@ -27,11 +28,14 @@ from agent.buffer import Refusal
 from manifests.bus import PROTOCOL, SOCKET_NAME, read_message, write_message
 from manifests.errors import DocumentError, MachineError
 from manifests.messages import (
+    CHANGE,
     CONFIGURE,
     INQUIRE,
     MAX_MEASURES,
     Ack,
     Answer,
+    Change,
+    Changed,
     Configure,
     Enough,
     Frame,
@@ -53,6 +57,7 @@ MAX_PENDING_FRAMES = 64
 MAX_PENDING_BYTES = 4 << 20
 MAX_UNREAD_BYTES = 256 << 10
 HELLO_TIMEOUT_S = 10.0
+CHANGE_TIMEOUT_S = 60.0  # a program is on trial for 100 scans; the workload itself gives up after half of this
 # What the buffer's file and the centre's database can hold, with room for sums: more is a fault of the producer, and
 # must stop at its own socket, not in the one thread that keeps everybody's samples.
 MAX_NUMBER = 2**62
@@ -118,6 +123,7 @@ class BusServer:
         self._voices: dict[str, Voice] = {}
         self._jobs: set[asyncio.Task[None]] = set()
         self._declared: dict[str, frozenset[str]] = {}
+        self._changes: dict[tuple[str, str], asyncio.Future[Changed]] = {}  # by instance and release
         self.rejected: dict[str, int] = {}
         self.reasons: dict[str, str] = {}  # of the last rejection
         self.answered: Callable[[str, Answer], None] = lambda _instance, _answer: None
@@ -175,6 +181,22 @@ class BusServer:
     def configure(self, instance: str, generation: int, revision: int) -> None:
         """Its context was rewritten. Whoever is not connected reads it when it is."""
         self._tell(instance, CONFIGURE, Configure(generation=generation, revision=revision))
+
+    async def change(self, instance: str, change: Change) -> Changed:
+        """Let an instance take over a program. Raises MachineError while it does not hear, or does not answer."""
+        verdict: asyncio.Future[Changed] = asyncio.get_running_loop().create_future()
+        self._changes[instance, change.release] = verdict
+        try:
+            if not self._tell(instance, CHANGE, change):
+                what = "its telemetry is not connected to the agent now, or takes over no programs"
+                raise MachineError(what, where=instance)
+            async with asyncio.timeout(CHANGE_TIMEOUT_S):
+                return await verdict
+        except TimeoutError as error:
+            raise MachineError("it did not say whether the program took over", where=instance) from error
+        finally:
+            if self._changes.get((instance, change.release)) is verdict:
+                del self._changes[instance, change.release]
 
     def inquire(self, instance: str, inquire: Inquire) -> str:
         """Hand an inquiry over; why that cannot be, or an empty text."""
@@ -260,6 +282,10 @@ class BusServer:
                     self._hear(instance, connection, message)
                 case Answer():
                     self.answered(instance, message)
+                case Changed():
+                    verdict = self._changes.get((instance, message.release))
+                    if verdict is not None and not verdict.done():
+                        verdict.set_result(_told_briefly(message))
                 case Hello():
                     self._reject(instance, "said hello twice")
                     return
@@ -382,6 +408,12 @@ def _unacceptable(frame: Frame) -> str:
     if frame.kind is FrameKind.GAP and frame.payload:
         return "a gap with a payload"
     return ""
+
+
+def _told_briefly(changed: Changed) -> Changed:
+    """As much of it as an event can carry."""
+    report = tuple(line[:200] for line in changed.report[:10])
+    return msgspec.structs.replace(changed, reason=changed.reason[:2000], report=report)
 
 
 def _bounded(heartbeat: Heartbeat) -> Heartbeat:

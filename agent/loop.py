@@ -21,7 +21,7 @@ from typing import Any
 
 from msgspec import structs
 
-from agent.actions import Action, Configure, Connect, Pull, Remove, Replace, Start, Stop, Wait
+from agent.actions import Action, Change, Configure, Connect, Pull, Remove, Replace, Start, Stop, Wait
 from agent.buffer import Buffer
 from agent.execute import fetch_missing
 from agent.holds import goes_on, words
@@ -55,6 +55,7 @@ _REASONS: Mapping[type[Action], str] = {
     Connect: "Network",
     Start: "StartFailed",
     Replace: "StartFailed",
+    Change: "ChangeRefused",
     Stop: "StopFailed",
     Remove: "RemoveFailed",
 }
@@ -209,8 +210,7 @@ class Loop:
         await self._let_in()
         try:
             observed = await self._parts.in_thread(self._parts.runtime.observe, self._artifacts())
-            told = await self._parts.in_thread(self._parts.executor.told, list(observed.instances))
-            observed = replace(observed, told=told)
+            observed = await self._parts.in_thread(self._parts.executor.as_changed, observed)
         except (MachineError, UnreachableError) as error:
             self._engine_is(str(error), Severity.WARNING if error.retryable else Severity.ERROR)
             self._say_waiting(())
@@ -285,7 +285,7 @@ class Loop:
         memory = self.memory
         began_ns = self._monotonic_ns()
         try:
-            await self._parts.executor.perform(action)
+            said = await self._parts.executor.perform(action)
         except SluiceError as error:
             if isinstance(action, Configure):  # its life goes on: no failure of it, and tried again each round
                 if memory.unconfigured.get(action.name) != str(error):
@@ -300,17 +300,22 @@ class Loop:
             return False
         except Exception as error:  # noqa: BLE001 - a bug met by one instance must not hold up the others' steps
             _log.exception("a step failed", extra={"action": type(action).__name__, "instance": action.name})
-            said = f"{type(error).__name__}: {error}"[:300]
+            fault = f"{type(error).__name__}: {error}"[:300]
             known = memory.attempts.get(action.name, Attempts())
-            if known.detail != said:
-                self._event(Severity.ERROR, "agent-fault", action.name, f"{type(action).__name__}: {said}")
-            memory.attempts[action.name] = after_failure(known, "AgentFault", said, self._monotonic_ns())
+            if known.detail != fault:
+                self._event(Severity.ERROR, "agent-fault", action.name, f"{type(action).__name__}: {fault}")
+            memory.attempts[action.name] = after_failure(known, "AgentFault", fault, self._monotonic_ns())
             return False
         match action:
             case Start(instance=instance):
                 self._event(Severity.INFO, "instance-started", action.name, f"version {instance.release.version}")
             case Replace(instance=instance):
                 self._tell_replaced(instance, (self._monotonic_ns() - began_ns) / 1e6)
+            case Change(instance=instance):
+                known = memory.attempts.get(action.name, Attempts())
+                memory.attempts[action.name] = replace(known, failures=0, reason="", detail="")
+                text = f"version {instance.release.version} took over: {said}"
+                self._event(Severity.INFO, "program-changed", action.name, text)
             case Configure(instance=instance):
                 memory.unconfigured.pop(action.name, None)
                 facts = instance.facts

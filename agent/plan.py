@@ -4,7 +4,8 @@ The loop calls it. Per instance one round holds one step, so a step that failed 
 on it. What it refuses to do: stop anything for another reason than a desired state that no longer names it, restart an
 instance whose release digest and configuration are unchanged (live parameters aside), start or replace what this
 node cannot honour, stop or replace what runs while the site holds its changes, or replace both instances of a hot
-standby pair at once: the standby comes first, and the other one hands over to it when it is stopped.
+standby pair at once: the standby comes first, and the other one hands over to it when it is stopped. A release that
+says ``onlineChange`` never stops a program of class control that runs: it takes over, or waits and says for what.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from agent.actions import Action, Configure, Connect, Pull, Remove, Replace, Start, Stop, Wait
+from agent.actions import Action, Change, Configure, Connect, Pull, Remove, Replace, Start, Stop, Wait
 from agent.pairs import is_standby, pair_of
 from agent.placement import ControlNode, Place, place
-from agent.runtimes.base import Attempts, Observed, ObservedInstance, Phase, Wanted
+from agent.runtimes.base import Attempts, Observed, ObservedInstance, Phase, Wanted, frame_digest
 
 _SECOND = 1_000_000_000
 FIRST_DELAY_NS = 1 * _SECOND
@@ -56,10 +57,12 @@ def plan(
     places = place(desired, observed.instances, node)
     for instance in sorted(desired, key=lambda wanted: wanted.name):
         step = _step(instance, observed, places[instance.name], now_ns)
-        if held and isinstance(step, Replace) and observed.instances[instance.name].phase is not Phase.EXITED:
+        if held and isinstance(step, Replace | Change) and observed.instances[instance.name].phase is not Phase.EXITED:
             step = Wait(instance.name, HELD, held)
         if isinstance(step, Replace):
             step = _in_turn(step, desired, observed, now_ns)
+        elif isinstance(step, Change):
+            step = _leader_first(step, desired, observed)
         if isinstance(step, Pull):
             if step.artifact.root.digest in pulling:
                 step = Wait(instance.name, "Pulling", "another instance needs the same artifact")
@@ -104,7 +107,40 @@ def _step(instance: Wanted, observed: Observed, where: Place, now_ns: int) -> Ac
         return Start(replace(instance, core=found.core))
     if found is None or unchanged:
         return Start(instance)
+    if _goes_online(instance, found):
+        return _change(instance, found, observed)
     return Replace(instance, found.release_digest, found.config_digest)
+
+
+def _goes_online(instance: Wanted, found: ObservedInstance) -> bool:
+    """Whether a program that runs must not be stopped for this release."""
+    control = instance.release.control
+    other = found.release_digest != instance.release_digest and found.workload == instance.release.name
+    return control is not None and control.online_change and other and found.phase is Phase.RUNNING
+
+
+def _change(instance: Wanted, found: ObservedInstance, observed: Observed) -> Action:
+    begin = f"{instance.release.version} takes over without a stop"
+    if found.config_digest != instance.config_digest:
+        return Wait(
+            instance.name, NOT_PLACEABLE, f"{begin}, but its configuration needs a new start: change that apart"
+        )
+    if observed.frames.get(instance.name) != frame_digest(instance.release, instance.segments):
+        what = "resources, conduits, services, processor or priority"
+        return Wait(instance.name, NOT_PLACEABLE, f"{begin}, but other {what} need a new start: release them apart")
+    return Change(instance, found.release_digest)
+
+
+def _leader_first(step: Change, desired: Sequence[Wanted], observed: Observed) -> Action:
+    """Of a pair the primary, which usually leads, tries the program while the other could still go on with the old."""
+    pair = pair_of(step.instance)
+    for other in desired:
+        found = observed.instances.get(other.name)
+        if not pair or other.name == step.name or pair_of(other) != pair or found is None:
+            continue
+        if found.phase is Phase.RUNNING and found.release_digest != other.release_digest and is_standby(step.instance):
+            return Wait(step.name, "PairInTurn", f"{other.name} tries the program first")
+    return step
 
 
 def _in_turn(step: Replace, desired: Sequence[Wanted], observed: Observed, now_ns: int) -> Action:

@@ -6,7 +6,8 @@ Two lines use these types, both with MessagePack bodies (``encode``/``decode``):
   ``enrol`` (the only call without a certificate), ``renew``, ``sync``, ``report``, ``ingest``, ``inquiries`` and
   ``answers`` (all POST), and ``GET blobs/sha256/<hex>`` with Range.
 * workload -> agent, a Unix socket per instance (``manifests.bus`` frames them): ``Hello``, ``Publish``, ``Heartbeat``,
-  ``Answer`` up; ``Welcome``, ``Ack``, ``Refused``, ``Configure``, ``Inquire``, ``Enough`` down.
+  ``Answer``, ``Changed`` up; ``Welcome``, ``Ack``, ``Refused``, ``Configure``, ``Inquire``, ``Enough``, ``Change``
+  down.
 
 Times are integers, nanoseconds since the Unix epoch, UTC, in fields that end in ``_ns``.
 """
@@ -374,7 +375,7 @@ class AnswersReply(Message, frozen=True):
 
 # ---------------------------------------------------------------- the local bus
 
-CONFIGURE, INQUIRE = "configure", "inquire"  # what a workload may say it hears
+CONFIGURE, INQUIRE, CHANGE = "configure", "inquire", "change"  # what a workload may say it hears
 
 
 class Hello(Message, frozen=True, tag="hello"):
@@ -461,8 +462,29 @@ class Enough(Message, frozen=True, tag="enough"):
     id: InquiryId
 
 
-Upward = Hello | Publish | Heartbeat | Answer
-Downward = Welcome | Ack | Refused | Configure | Inquire | Enough
+class Change(Message, frozen=True, tag="change"):
+    """Another program lies beside the run context: let it take over between two scans. ``context`` is the run context
+    (JSON) as it will be when it has. Asking again for what runs already is harmless."""
+
+    release: str
+    context: bytes
+
+
+class Changed(Message, frozen=True, tag="changed"):
+    """How it ended: when not ``taken``, the program before goes on and ``reason`` says all that is in the way.
+    ``idle``: there is none that goes on. ``report`` names variables that begin anew or end; ``swap_us`` is what the
+    change took from its scan."""
+
+    release: str
+    taken: bool
+    idle: bool = False
+    reason: str = ""
+    report: tuple[str, ...] = ()
+    swap_us: float = 0.0
+
+
+Upward = Hello | Publish | Heartbeat | Answer | Changed
+Downward = Welcome | Ack | Refused | Configure | Inquire | Enough | Change
 
 # ---------------------------------------------------------------- codec
 

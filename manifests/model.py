@@ -179,6 +179,7 @@ class Control(Document, frozen=True):
 
     ``core`` is a processor number, or any of those the node offers. ``jitter_p999_us``: the budget that the 99.9th
     percentile of the wake-up latency must keep. ``max_stop_ms``: how long its outputs may stand while it is replaced.
+    ``online_change``: its program takes over from the one that runs between two scans, or not at all.
     """
 
     period_ms: Annotated[float, Meta(ge=0.1, le=60_000)]
@@ -187,6 +188,7 @@ class Control(Document, frozen=True):
     max_stop_ms: Annotated[float, Meta(gt=0, le=3_600_000)]
     priority: Annotated[int, Meta(ge=1, le=98)] = 50  # SCHED_FIFO; 99 is the kernel's own
     core: Annotated[int, Meta(ge=0, le=1023)] | Literal["any"] = "any"
+    online_change: bool = False
 
 
 class WriteGrant(Document, frozen=True):
@@ -456,6 +458,10 @@ class RunContext(Signed, frozen=True):
     given; ``shared``, a folder in memory, writable, empty at each start; ``pair``, one that both instances of a hot
     standby pair see, when the configuration names one. ``secrets``: a folder in memory with one file
     per secret, replaced when its version in ``secret_versions`` changes.
+
+    ``release`` is the digest of the release in force. ``program`` names a folder below ``programs`` beside the file:
+    the program of that release, which took over online from what the instance came with; empty: that runs. ``frame``
+    is a digest of what only a new start changes.
     """
 
     enterprise: str
@@ -477,7 +483,11 @@ class RunContext(Signed, frozen=True):
     pair: str = ""
     secrets: str = ""
     secret_versions: Mapping[str, int] = {}
+    release: str = ""
+    program: str = ""
+    frame: str = ""
 
 
 RUN_VARIABLE = "SLUICE_RUN"
 CONTEXT_NAME = "context.json"
+PROGRAMS_NAME = "programs"  # the folder beside it

@@ -1,7 +1,8 @@
 """Artifacts: container images as content-addressed OCI blobs, Python packages as one archive, and back again.
 
 ``release build`` exports what people made (``export_image``, ``pack_process``); the agent turns fetched blobs into
-what an engine or the process runtime takes (``hybrid_tar``, ``unpack_process``). Digests decide everything, tags
+what an engine or the process runtime takes (``hybrid_tar``, ``unpack_process``), and takes the control program out of
+an image (``unpack_program``). Digests decide everything, tags
 nothing. Equal input gives equal bytes, so an unchanged layer travels once.
 
 The hybrid tar is an OCI layout with a ``manifest.json`` beside it. Docker Engine up to 24, and later ones with the
@@ -35,6 +36,7 @@ OCI_LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 
 MAX_DOCUMENT_BYTES = 4 << 20  # a manifest or config; real ones are a few kB
+PROGRAM_FOLDER = "app/program"  # of a control program's image: its last layer holds this folder and nothing else
 MAX_LAYERS = 127  # what overlay2 can stack
 MAX_UNPACKED_BYTES = 256 << 20  # a process archive holds Python sources
 MAX_UNPACKED_FILES = 20_000
@@ -367,6 +369,21 @@ def unpack_process(archive: Path, folder: Path, digest: str | None = None) -> No
     are unpacked are hashed on the way: who swaps the file after it was checked gains nothing. Raises TrustError
     (``bad-archive``, ``blob-changed``) for anything else, MachineError when the disk refuses.
     """
+    _unpack(archive, folder, digest, PurePosixPath())
+
+
+def unpack_program(artifact: Artifact, blob_path: Callable[[str], Path], folder: Path) -> None:
+    """The control program of an image into ``folder``, which must not exist yet and appears complete or not at all.
+
+    Only out of signed bytes, which are hashed on the way, and only when the last layer holds the program and nothing
+    else. Raises TrustError (``bad-artifact``, ``bad-archive``, ``blob-changed``), MachineError when the disk refuses.
+    """
+    _, _, layers = _read_manifest(artifact, blob_path)
+    _unpack(blob_path(layers[-1].digest), folder, layers[-1].digest, PurePosixPath(PROGRAM_FOLDER))
+
+
+def _unpack(archive: Path, folder: Path, digest: str | None, below: PurePosixPath) -> None:
+    """Everything in a gzip tar, which must all lie ``below``."""
     where = archive.name
     if folder.exists():
         raise MachineError("exists already", where=str(folder), remedy="remove it to unpack again")
@@ -384,7 +401,8 @@ def unpack_process(archive: Path, folder: Path, digest: str | None = None) -> No
             for count, member in enumerate(tar):
                 if count >= MAX_UNPACKED_FILES:
                     raise _bad_archive(where, f"more than {MAX_UNPACKED_FILES} files")
-                _unpack_member(tar, member, work, where)
+                if _inside(member, below, where):
+                    _unpack_member(tar, member, work, where)
             while hashed.read(_CHUNK):
                 pass
         if digest is not None and f"sha256:{hashed.hash.hexdigest()}" != digest:
@@ -397,6 +415,17 @@ def unpack_process(archive: Path, folder: Path, digest: str | None = None) -> No
         raise MachineError(f"cannot unpack: {error.strerror or error}", where=str(folder)) from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _inside(member: tarfile.TarInfo, below: PurePosixPath, where: str) -> bool:
+    """Makes the name relative to ``below``; false for that folder itself and those above it."""
+    name = PurePosixPath(member.name)
+    if not below.parts or (member.isdir() and below.is_relative_to(name)):
+        return not below.parts
+    if not name.is_relative_to(below):
+        raise _bad_archive(where, f"{member.name[:100]!r} lies outside of {below}")
+    member.name = str(name.relative_to(below))
+    return True
 
 
 def _unpack_member(tar: tarfile.TarFile, member: tarfile.TarInfo, work: Path, where: str) -> None:

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
+
 from manifests.configuration import without_live
 from manifests.model import Artifact, PlacedInstance, SealedSecret, SiteFacts, WorkloadRelease
 
@@ -80,7 +82,8 @@ class Observed:
     """Everything a plan looks at. ``prepared`` holds root digests of artifacts the runtime can start at once.
 
     ``segments`` are the networks that exist; None: this runtime has no networks of its own. ``told`` is the digest of
-    what lies in each instance's context file (``told_digest``): the loop adds it, no runtime knows it.
+    what lies in each instance's context file (``told_digest``), ``frames`` what that says of ``frame_digest``: the loop
+    adds them, no runtime knows them.
     """
 
     instances: Mapping[str, ObservedInstance] = field(default_factory=dict)
@@ -88,6 +91,7 @@ class Observed:
     segments: frozenset[str] | None = frozenset()
     attempts: Mapping[str, Attempts] = field(default_factory=dict)
     told: Mapping[str, str] = field(default_factory=dict)
+    frames: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +133,21 @@ def told_digest(
         told["secrets"] = dict(secrets)
     canonical = json.dumps(told, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return "sha256:" + hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def frame_digest(release: WorkloadRelease, segments: Collection[str]) -> str:
+    """Digest of what a release asks of whatever runs it, which only a new start changes: its limits, its way to
+    others, its processor."""
+    control = release.control
+    asked = {
+        "name": release.name,
+        "segments": sorted(segments),
+        "resources": msgspec.to_builtins(release.resources),
+        "conduits": msgspec.to_builtins(release.conduits),
+        "provides": msgspec.to_builtins(release.provides),
+        "control": [control.core, control.priority] if control else None,
+    }
+    return "sha256:" + hashlib.sha256(msgspec.json.encode(asked, order="sorted")).hexdigest()
 
 
 def wanted(facts: SiteFacts, placed: PlacedInstance, platform: str) -> Wanted:
@@ -197,6 +216,11 @@ class Runtime(Protocol):
     def start(self, instance: Wanted, run_folder: Path) -> str:
         """Run an instance; the identity of the new life. An exited one of the same digests may be started again, and
         so may a running one that drifted: then only what somebody changed ends."""
+        ...
+
+    def unpack_program(self, instance: Wanted, blob_path: Callable[[str], Path], folder: Path) -> None:
+        """The program of a prepared release into ``folder``, which does not exist yet. MachineError when the instance
+        runs with something else of another release, or this runtime cannot tell."""
         ...
 
     def stop(self, name: str, grace_s: float = 10.0) -> None:

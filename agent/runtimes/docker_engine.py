@@ -48,7 +48,7 @@ from agent.runtimes.images import ImageMemory
 from agent.secrets import secrets_folder
 from manifests.errors import MachineError, SluiceError
 from manifests.model import OCI_MANIFEST, RUN_VARIABLE, Artifact, WorkloadClass
-from manifests.oci import hybrid_tar, image_ids
+from manifests.oci import hybrid_tar, image_ids, unpack_program
 
 USER = f"{USER_ID}:{USER_ID}"
 LABEL = "sluice."
@@ -356,6 +356,20 @@ class DockerRuntime:
         for network in networks[1:]:
             api.connect_container_to_network(self._container_name(instance.name), network, **ends[network])
 
+    def unpack_program(self, instance: Wanted, blob_path: Callable[[str], Path], folder: Path) -> None:
+        if instance.artifact is None:
+            raise MachineError("the release has no artifact for this platform", where=instance.name)
+        with self._engine() as api:
+            old = api.inspect_image(api.inspect_container(self._container_name(instance.name))["Image"])
+            new = api.inspect_image(self._images.image(instance.artifact))
+        if _below_program(old) != _below_program(new):
+            raise MachineError(
+                "its image differs from the one that runs in more than the program",
+                where=instance.name,
+                remedy="release it without control.onlineChange",
+            )
+        unpack_program(instance.artifact, blob_path, folder)
+
     def stop(self, name: str, grace_s: float = 10.0) -> None:
         with self._engine() as api, contextlib.suppress(NotFound):
             api.stop(self._container_name(name), timeout=max(1, round(grace_s)))
@@ -446,6 +460,14 @@ def _first_image(api: Any, candidates: Sequence[str]) -> str | None:
         with contextlib.suppress(NotFound):
             return str(api.inspect_image(image)["Id"])
     return None
+
+
+def _below_program(image: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Everything of an image but its last layer."""
+    config = image["Config"]
+    return image["RootFS"]["Layers"][:-1], *(
+        config.get(key) for key in ("Entrypoint", "Cmd", "Env", "WorkingDir", "User")
+    )
 
 
 def _instance(found: Mapping[str, Any]) -> ObservedInstance:

@@ -195,6 +195,10 @@ class ProcessRuntime:
         self._write(record)
         return _identity(record)
 
+    def unpack_program(self, instance: Wanted, blob_path: Callable[[str], Path], folder: Path) -> None:
+        remedy = "release it without control.onlineChange"
+        raise MachineError("this runtime changes no program online", where=instance.name, remedy=remedy)
+
     def stop(self, name: str, grace_s: float = 10.0) -> None:
         record = self._read(name)
         if record is None:

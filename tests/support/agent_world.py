@@ -17,9 +17,11 @@ from agent.holds import Changes
 from agent.ledger import Ledger
 from agent.loop import Loop
 from agent.parts import Parts, Timing
+from agent.placement import ControlNode
+from agent.plan import NO_CONTROL
 from agent.uplink import Uplink
 from manifests.errors import UnreachableError
-from manifests.messages import IngestReply, IngestRequest, ReportReply, StatusReport, TrustStatus
+from manifests.messages import Change, Changed, IngestReply, IngestRequest, ReportReply, StatusReport, TrustStatus
 from manifests.model import (
     PROCESS_ARCHIVE,
     Artifact,
@@ -132,6 +134,15 @@ class FakeBus:
         self.declared: dict[str, list[str]] = {}
         self.configured: list[tuple[str, int, int]] = []
 
+        self.asked: list[tuple[str, Change]] = []
+        self.verdict: Changed | Exception = Changed(release="", taken=True)
+
+    async def change(self, instance: str, change: Change) -> Changed:
+        self.asked.append((instance, change))
+        if isinstance(self.verdict, Exception):
+            raise self.verdict
+        return self.verdict
+
     def configure(self, instance: str, generation: int, revision: int) -> None:
         self.configured.append((instance, generation, revision))
 
@@ -166,8 +177,9 @@ class Direct:
 
 
 class World:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, control: ControlNode = NO_CONTROL) -> None:
         self.folder = folder
+        self.control = control
         self.now_ns, self.wall_ns = 0, 1
         self.changes = Changes()
         self.runtime = FakeRuntime()
@@ -206,6 +218,7 @@ class World:
             node="edge",
             version="0",
             timing=Timing(),
+            control=self.control,
             wall_ns=lambda: self.wall_ns,
             monotonic_ns=lambda: self.now_ns,
         )

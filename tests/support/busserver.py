@@ -20,6 +20,8 @@ from manifests.bus import PROTOCOL, read_message, write_message
 from manifests.messages import (
     Ack,
     Answer,
+    Change,
+    Changed,
     Configure,
     Descriptor,
     Frame,
@@ -44,6 +46,7 @@ class BusServer:
         self.heartbeats: list[Heartbeat] = []
         self.hellos: list[Hello] = []
         self.answers: list[Answer] = []
+        self.verdicts: list[Changed] = []
         self.refuse: Callable[[Frame], Refused | None] = lambda frame: None
         self.drop_after: int | None = None  # cut the connection after that many published frames
         self.mute = False  # take frames, acknowledge nothing
@@ -70,7 +73,7 @@ class BusServer:
         for writer in tuple(self._writers):
             writer.transport.abort()
 
-    def say(self, message: Configure | Inquire) -> None:
+    def say(self, message: Configure | Inquire | Change) -> None:
         """To every workload that is connected."""
         for writer in tuple(self._writers):
             write_message(writer, message)
@@ -151,6 +154,8 @@ class BusServer:
                 self.heartbeats.append(message)
             elif isinstance(message, Answer):
                 self.answers.append(message)
+            elif isinstance(message, Changed):
+                self.verdicts.append(message)
             elif isinstance(message, Publish):
                 answer = self._unannounced(hello, message.frame) or self._take(message.frame)
                 if self.drop_after is not None:

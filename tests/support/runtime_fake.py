@@ -67,6 +67,11 @@ class FakeRuntime:
         self.starts.append(instance.name)
         return life
 
+    def unpack_program(self, instance: Wanted, blob_path: Callable[[str], Path], folder: Path) -> None:
+        self._check("unpack_program")
+        folder.mkdir(parents=True)
+        (folder / "program.so").write_text(instance.release.version)
+
     def stop(self, name: str, grace_s: float = 10.0) -> None:
         self._check("stop")
         if name in self.instances and self.instances[name].phase is not Phase.EXITED:

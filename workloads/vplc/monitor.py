@@ -4,8 +4,9 @@ One ordinary process beside the scan host, started and restarted by the keeper. 
 folder; everything that may take time runs in a thread. The host never waits for it and does not notice when it dies.
 
 Set-points are written when they change and whenever a new host begins, because what is wanted is known and what a host
-begins with is not. Forces of the centre are remembered in the run folder, so that clearing one ends it also after this
-process was replaced; forces that somebody made at the node are never ended from the centre.
+begins with is not; an online change and a new life of this process are neither. Forces of the centre are remembered in
+the run folder, so that clearing one ends it also after this process was replaced; forces that somebody made at the node
+are never ended from the centre.
 
 Of a pair only the host that leads is written to. The one that follows has the leader's values, set-points and forces
 among them, and goes on with these when it takes over: what its own configuration says counts when it begins alone.
@@ -22,9 +23,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from manifests.block import Quality
 from manifests.errors import DocumentError
-from manifests.messages import DeviceStatus
+from manifests.messages import Change, Changed, DeviceStatus
 from manifests.model import RunContext
 from vplc.drivers import status as driver_status
 from vplc.scan import journal, prepare, status, watch
@@ -39,7 +42,7 @@ from workloads.kit.config import parse, refuse
 from workloads.kit.samples import NAN
 from workloads.kit.service import Runtime
 from workloads.vplc import config as configs
-from workloads.vplc import health, start, telemetry
+from workloads.vplc import health, online, start, telemetry
 from workloads.vplc import pair as pairs
 from workloads.vplc.arrange import SCAN_NAME, STATE_NAME
 from workloads.vplc.config import VplcConfig
@@ -53,6 +56,7 @@ ASK_S = 2.0  # for one answer of the host
 CENTRE = "centre"
 FORCES_NAME = "centre-forces.json"
 TOLD_NAME = "journal.told"
+APPLIED_NAME = "centre-applied"  # the host that has the set-points
 
 
 class VplcMonitor:
@@ -61,9 +65,12 @@ class VplcMonitor:
     def __init__(self, runtime: Runtime, config: VplcConfig, folder: Path) -> None:
         self._runtime, self._config = runtime, config
         self._run = start.runs_in(runtime.context)
-        self._folder = folder
+        runtime.context = online.in_force(runtime.context, self._run)
+        folder = start.program_folder(runtime.context, folder, contexts.run_folder())
         # Until everything is known to be right: corrected values need a new start, which checks them all.
         runtime.on_configure(lambda _: signal.raise_signal(signal.SIGTERM))
+        self._setting = asyncio.Lock()
+        runtime.on_change(self._change)
         self._control, _ = start.arranged(runtime.context, config, folder, self._run)
         self._index = {v.path.upper(): v for v in load_layout(folder / LAYOUT_NAME).variables}
         self._points = self._declare()
@@ -73,13 +80,12 @@ class VplcMonitor:
         self._forces = (shared or self._run) / FORCES_NAME  # whoever takes over must end what the centre clears
         self._pair: status.Pair | None = None
         self._life: tuple[int, int] | None = None  # of the host: pid and start
-        self._applied: tuple[int, int] | None = None
+        self._applied = _read_life(self._run / APPLIED_NAME)
         self._window = health.Window()
         self._processes: dict[str, health.ProcessState] = {}
         self._drivers: list[dict[str, Any]] = []
         self._problem = ""
         self._verdict: health.Verdict | None = None
-        self._setting = asyncio.Lock()
         reader = Reader(self._run, folder, self._control)
         for kind in ("status", "source", "report", "variables", "journal", "watch"):
             runtime.on_inquiry(kind, getattr(reader, kind))
@@ -210,12 +216,15 @@ class VplcMonitor:
     async def _apply_to_new_host(self, life: tuple[int, int]) -> None:
         async with self._setting:
             try:
-                await asyncio.to_thread(self._set, self._config.parameters, self._config.forces)
+                if not await asyncio.to_thread(self._set, self._config.parameters, self._config.forces):
+                    return
             except DocumentError as error:
                 log.error("set-points refused by the host", extra={"problem": str(error)})
             self._applied = life
+            await asyncio.to_thread((self._run / APPLIED_NAME).write_text, f"{life[0]} {life[1]}")
 
-    def _set(self, parameters: Mapping[str, configs.Value], forces: Mapping[str, configs.Value]) -> None:
+    def _set(self, parameters: Mapping[str, configs.Value], forces: Mapping[str, configs.Value]) -> bool:
+        """False: no host runs that could take them."""
         memory = self._forces
         try:
             with Access(self._run, CENTRE) as access:
@@ -232,9 +241,27 @@ class VplcMonitor:
         except NotRunning as error:
             log.warning("set-points wait for the host", extra={"reason": str(error)})
             self._applied = None
-            return
+            return False
         if forces or memory.exists():
             memory.write_text(json.dumps(sorted(forces)), encoding="utf-8")
+        return True
+
+    # ------------------------------------------------------------ online change
+
+    async def _change(self, asked: Change) -> Changed:
+        """Then this process ends: the keeper starts it again, and it reads the new program's tags and limits."""
+        async with self._setting:
+            changed = await asyncio.to_thread(online.take_over, asked, contexts.run_folder(), self._run)
+            if changed.taken and self._leads():
+                config = parse(msgspec.json.decode(asked.context, type=RunContext).config, VplcConfig)
+                fresh = {path: value for path, value in config.parameters.items() if self._is_new(path, value)}
+                try:
+                    await asyncio.to_thread(self._set, fresh, config.forces)
+                except DocumentError as error:
+                    log.error("set-points refused by the host", extra={"problem": str(error)})
+        if changed.taken:
+            asyncio.get_running_loop().call_later(LOOK_S, signal.raise_signal, signal.SIGTERM)
+        return changed
 
     # ------------------------------------------------------------ what people did by hand
 
@@ -304,6 +331,14 @@ def _read_paths(path: Path) -> list[str]:
     except (OSError, ValueError):
         return []
     return [one for one in found if isinstance(one, str)] if isinstance(found, list) else []
+
+
+def _read_life(path: Path) -> tuple[int, int] | None:
+    try:
+        pid, started = map(int, path.read_text().split())
+    except (OSError, ValueError):
+        return None
+    return pid, started
 
 
 def _read_number(path: Path) -> int:

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from manifests.errors import DocumentError, MachineError, Problem, SluiceError
-from manifests.model import RunContext, WriteGrant
+from manifests.model import PROGRAMS_NAME, RunContext, WriteGrant
 from vplc.drivers import check as drivers
 from vplc.scan import configuration, prepare
 from vplc.scan.errors import Problem as ScanProblem
@@ -54,6 +54,11 @@ def runs_in(context: RunContext) -> Path:
     """The run folder: shared memory that the agent gives class control, else the usual place on tmpfs."""
     given = os.environ.get(FOLDER_VARIABLE) or context.shared
     return Path(given) if given else Path("/dev/shm") / f"vplc-{context.site}-{context.node}-{context.instance}"
+
+
+def program_folder(context: RunContext, own: Path, run_folder: Path) -> Path:
+    """The program that a context says is in force; ``own`` is the one that came with the instance."""
+    return run_folder / PROGRAMS_NAME / context.program if context.program else own
 
 
 def arranged(context: RunContext, config: VplcConfig, program: Path, run: Path) -> tuple[Control, Arrangement]:
@@ -135,6 +140,7 @@ def become_keeper(program: Path) -> None:
             pairs.open_folder(Path(context.pair))
         privileges.become(int(user))
     binaries = executable(program)
+    program = program_folder(context, program, contexts.run_folder())
     run = runs_in(context)
     run.mkdir(parents=True, exist_ok=True)
     os.environ[build.FOLDER_VARIABLE] = str(binaries)
