@@ -33,8 +33,16 @@ def test_the_site_page_leads_to_the_machines_and_the_diagnosis_says_why(visit: A
     expect(card).to_contain_text("Outer race damaged")
     expect(card).to_contain_text(re.compile(r"BPFO at \d+"))
     expect(card.get_by_role("row", name=re.compile("^2xBPFO"))).to_contain_text("dB")
-    expect(page.get_by_role("region", name="Severity")).to_contain_text("Zone A")
-    expect(page.get_by_role("region", name="Trend")).to_contain_text("alarms from")
+    severity = page.get_by_role("region", name="Severity")
+    expect(severity).to_contain_text("Zone B")
+    expect(severity).to_contain_text("ISO 10816-3:2009, 15 to 300 kW, rigid support")
+    expect(severity.get_by_role("img", name="Zone B; zones end at 1.4, 2.8, 4.5 mm/s")).to_be_visible()
+    signs = page.get_by_role("region", name="Indicators")
+    expect(signs).to_contain_text("Unbalance")
+    expect(signs).to_contain_text(re.compile(r"1x .* at 29\.\d+ Hz"))
+    trend = page.get_by_role("region", name="Trend")
+    expect(trend).to_contain_text("alarms from")
+    expect(trend).to_contain_text(re.compile("reaches 8× its baseline in about .*four times of five between"))
 
 
 def test_not_enough_evidence_is_an_answer_of_its_own(visit: Any) -> None:
@@ -44,6 +52,13 @@ def test_not_enough_evidence_is_an_answer_of_its_own(visit: Any) -> None:
     expect(card).to_contain_text("Not enough evidence to judge")
     expect(card).to_contain_text("the shaft's speed is not known")
     expect(card).not_to_contain_text("No fault")
+    severity = page.get_by_role("region", name="Severity")
+    expect(severity).to_contain_text("No ISO zone: the unit of the samples is not declared")
+    expect(severity).to_contain_text("ISO 10816-3:2009")
+    expect(page.get_by_role("region", name="Indicators")).to_contain_text("None was looked for: the shaft's speed")
+    expect(page.get_by_role("region", name="Trend")).to_contain_text(
+        "none is told: the level stands within its own band"
+    )
     expect(page.get_by_role("region", name="Spectrum")).to_contain_text("no fault line can be drawn")
 
 

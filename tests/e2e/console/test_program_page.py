@@ -85,6 +85,14 @@ def test_values_that_stop_coming_look_old_and_say_how_old(visit: Any, far: Any) 
     expect(chip).not_to_have_class(re.compile("old"), timeout=15_000)
 
 
+def test_until_the_program_has_told_a_set_point_the_page_says_what_it_was_told(visit: Any, far: Any) -> None:
+    far.scene.stalled = True
+    page = visit(PROGRAM).page
+    points = section(page, "Set-points")
+    expect(points.get_by_role("listitem").filter(has_text="Tank.setpoint")).to_contain_text("mm, as the fleet says")
+    expect(points).not_to_contain_text("\u2013")
+
+
 def test_a_set_point_needs_a_value_in_range_and_a_reason_and_is_seen_to_arrive(visit: Any, far: Any) -> None:
     far.scene.adopts_s = 2.5
     page = visit(PROGRAM).page
@@ -175,7 +183,7 @@ def test_a_fault_names_its_line_and_leads_to_it(visit: Any, far: Any) -> None:
 def test_tasks_show_how_late_they_were_woken_and_drivers_how_they_fare(visit: Any) -> None:
     page = visit(PROGRAM).page
     tasks = section(page, "Tasks")
-    expect(tasks).to_contain_text("every 10 ms, priority 1")
+    expect(tasks).to_contain_text("every 10 ms, task priority 1")
     expect(tasks.get_by_role("img", name=re.compile(r"Wake-up latency .* 99.9 % 646 µs"))).to_be_visible()
     expect(section(page, "Drivers")).to_contain_text("modbus to tank-io:502, writes as granted")
     expect(section(page, "Commissioning")).to_contain_text("8 unit tests, 5 simulation checks")

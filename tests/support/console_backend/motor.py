@@ -1,7 +1,7 @@
 """Invented machines under watch, answered by the real ``workloads.vibration``: signals from physics, judged here.
 
-Three machines: a motor whose outer race is damaged, a healthy pump, and a fan whose records have no speed, of which
-nothing can be said. Made once, when somebody first asks.
+Three machines: a motor whose outer race is damaged and whose shaft is unbalanced, a healthy pump, and a fan whose
+records tell neither speed nor unit, of which nothing can be said. Made once, when somebody first asks.
 """
 
 from __future__ import annotations
@@ -56,11 +56,11 @@ class Standing:
     topic: str
 
 
-def signal(machine: Machine, seed: int, *, known_speed: bool = True) -> Record:
+def signal(machine: Machine, seed: int, *, told: bool = True) -> Record:
     samples = record(machine, seed).astype(np.float32)
     start = time.time_ns() - int(machine.seconds * 1e9)
-    rpm = machine.rpm if known_speed else None
-    return Record(samples=samples, rate_hz=machine.rate_hz, unit=Unit.G, rpm=rpm, start_ns=start)
+    rpm, unit = (machine.rpm, Unit.G) if told else (None, None)
+    return Record(samples=samples, rate_hz=machine.rate_hz, unit=unit, rpm=rpm, start_ns=start)
 
 
 def trend(rule: TrendRule, level: float, rise: float, seed: int) -> Trend:
@@ -79,11 +79,11 @@ def _standing(name: str, ring: Ring, waterfall: Waterfall) -> Standing:
     machine = Machine(
         rate_hz=RATE_HZ, seconds=SECONDS, rpm=1775.0, geometry=geometry, shaft=(0.03, 0.01, 0.005), mains=0.004
     )
-    plan = AssetPlan(bearings={"drive end": orders_of(geometry)}, zone="group2-rigid")
+    plan = AssetPlan(bearings={"drive end": orders_of(geometry)}, zone="group2-rigid", may_reach=8.0)
     faulty = name == "motor-1"
-    damaged = replace(machine, faults=(Fault(part="OR", level=0.8),)) if faulty else machine
+    damaged = replace(machine, shaft=(0.06,), faults=(Fault(part="OR", level=0.8),)) if faulty else machine
     seed = MACHINES.index(name)
-    found = signal(damaged, seed, known_speed=name != "fan-2")
+    found = signal(damaged, seed, told=name != "fan-2")
     rise = 1.1 if faulty else 0.0
     heard = screen(found, [])
     asset = Asset(

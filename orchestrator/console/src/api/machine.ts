@@ -17,6 +17,34 @@ export interface BearingFinding {
   lines: EvidenceLine[];
 }
 
+export type Zone = "A" | "B" | "C" | "D";
+
+export interface Severity {
+  velocityMmS: number | null;
+  zone: Zone | null;
+  why: string;
+  /** Missing where an older workload answers, null where nobody declared the machine's group. */
+  edition?: string | null;
+  machineGroup?: string | null;
+  /** Upper ends of zones A, B and C. */
+  limitsMmS?: [number, number, number] | null;
+}
+
+export interface Indicator {
+  name: string;
+  strength: number;
+  evidence: string;
+}
+
+export interface Remaining {
+  feature: string;
+  factor: number | null;
+  days: number | null;
+  earliestDays: number | null;
+  latestDays: number | null;
+  why: string;
+}
+
 export interface VibrationAsset {
   asset: string;
   machine: string;
@@ -28,12 +56,16 @@ export interface VibrationAsset {
   rpm: number | null;
   quality: string;
   level: { rms: number; peak: number; crest: number; kurtosis: number; impulsiveness: number; highRms: number | null } | null;
-  severity: { velocityMmS: number | null; zone: "A" | "B" | "C" | "D" | null; why: string };
+  severity: Severity;
   alarm: string | null;
   alarmDistance: number | null;
   alert: string;
   alertState: string;
   bearings: BearingFinding[];
+  /** Missing where an older workload answers. */
+  indicators?: Indicator[];
+  indicatorsMissing?: string;
+  remaining?: Remaining | null;
 }
 
 export type Of = "amplitude" | "velocity" | "envelope";

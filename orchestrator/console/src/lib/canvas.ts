@@ -41,6 +41,9 @@ export function plane(canvas: HTMLCanvasElement, margins: Margins = {}): Plane |
   return { ctx, width, height, rem, left: left * rem, right: width - 0.5 * rem, top: top * rem, bottom: height - bottom * rem, ink: (name) => style.getPropertyValue(name).trim() };
 }
 
+/** However low a plot is: one number alone gives no scale. */
+const LEAST_ROWS = 6;
+
 /** Grid and numbers. `y` and `x` turn a value into a place. */
 export function axes(on: Plane, xs: [number, number], ys: [number, number], x: (value: number) => number, y: (value: number) => number, say: { x?: (value: number) => string; y?: (value: number) => string } = {}): void {
   const { ctx, ink, rem } = on;
@@ -51,7 +54,7 @@ export function axes(on: Plane, xs: [number, number], ys: [number, number], x: (
   ctx.beginPath();
   ctx.textAlign = "right";
   ctx.textBaseline = "middle";
-  for (const value of ticks(ys[0], ys[1], (on.bottom - on.top) / (rem * 1.9))) {
+  for (const value of ticks(ys[0], ys[1], Math.max(LEAST_ROWS, (on.bottom - on.top) / (rem * 1.9)))) {
     const at = Math.round(y(value)) + 0.5;
     ctx.moveTo(on.left, at);
     ctx.lineTo(on.right, at);

@@ -83,6 +83,15 @@ export function marksOf(orders: Orders | null, shaftHz: number, shown: ReadonlyS
   });
 }
 
+/** What stands over a family's line: its name once, then which multiple it is. */
+export const labelOf = (mark: Mark): string => (mark.family === "shaft" ? `${mark.times}×` : mark.times === 1 ? FAMILY_WORD[mark.family] : `${mark.times}×`);
+
+/** Which multiples of one family are named, so that no two names touch: each, or each second, third ... from the first on. */
+export function named(spacingPx: number, widthPx: number): (times: number) => boolean {
+  const step = Math.max(1, Math.ceil(widthPx / Math.max(spacingPx, 1e-6)));
+  return (times) => (times - 1) % step === 0;
+}
+
 /** Round steps for an axis. */
 export function ticks(from: number, to: number, about: number): number[] {
   const raw = (to - from) / Math.max(1, about);

@@ -44,3 +44,7 @@ export function grouped(sites: readonly SiteSummary[], key: string, levels: Read
   const worstOf = (members: SiteSummary[]): number => Math.min(...members.map((site) => rank(levels.get(site.name) ?? "ok")));
   return [...groups].sort((a, b) => worstOf(a[1]) - worstOf(b[1]) || text.compare(a[0], b[0]));
 }
+
+/** Why a site is as it is: what it refused comes first. */
+export const whyOf = (site: SiteSummary): string =>
+  site.refusal ? `Refused instructions (${site.refusal.kind}): ${site.refusal.detail}` : site.health.detail;
