@@ -35,9 +35,10 @@ from orchestrator.api import (
     secrets,
     sites,
 )
-from orchestrator.api.callers import CentreDep, check_routes, open_to_all
+from orchestrator.api.callers import CentreDep, check_routes, needs, open_to_all
 from orchestrator.api.guards import BodyLimit, Counted, SecurityHeaders
 from orchestrator.centre import Centre
+from orchestrator.people.permissions import Permission, Place
 
 API = "/api/v1"
 _INQUIRIES = {"/sites/{site}/instances/{instance}/inquiries", API + "/sites/{site}/instances/{instance}/inquiries"}
@@ -107,7 +108,8 @@ def _machinery() -> APIRouter:
             return PlainTextResponse("not ready\n", 503)
         return PlainTextResponse("ok\n")
 
-    @router.get("/metrics", dependencies=[open_to_all("scraped on the centre's own network; counts, no values")])
+    # Counts, no values of the plant; but they name every site, and say how it fares.
+    @router.get("/metrics", dependencies=[needs(Permission.LOOK, Place.EVERYWHERE)])
     def metrics(centre: CentreDep) -> Response:
         return Response(generate_latest(centre.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 

@@ -13,7 +13,7 @@ from orchestrator.api.callers import check_routes, needs, open_to_all
 from orchestrator.api.operator import build_operator_app
 from orchestrator.people.permissions import Permission
 from tests.integration.orchestrator import conftest as lab
-from tests.integration.people.conftest import People
+from tests.integration.people.conftest import People, role
 
 # Who may call what, written down by hand: v viewer, o operator, t OT engineer, i IT engineer, a admin.
 EVERYBODY, MOVES, ENGINEERS = "votia", "oti", "ti"
@@ -135,6 +135,18 @@ def test_every_route_answers_every_role_as_the_table_says(people: People) -> Non
             if (status == 403) == may or status == 401 or status >= 500:
                 wrong.append((letter, method, path, status))
     assert wrong == []
+
+
+def test_the_metrics_want_a_token_that_may_look_at_every_site(people: People) -> None:
+    def scrape(client: httpx.Client) -> int:
+        return client.get(f"{people.running.operator_url}/metrics").status_code
+
+    anonymous = people.client()
+    assert scrape(anonymous) == 401
+    assert scrape(people.person("ada", ("viewer", {"sites": ["hamburg"]})).client) == 403
+    token = people.admin.post("/account/tokens", json={"name": "prometheus", "roles": [role("viewer")]}).json()["token"]
+    assert scrape(people.client(token)) == 200
+    assert anonymous.get(f"{people.running.operator_url}/readyz").status_code == 200  # for whoever starts it
 
 
 def test_a_route_without_a_permission_ends_the_start() -> None:

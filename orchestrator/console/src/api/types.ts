@@ -3,15 +3,19 @@ import type { components } from "./schema";
 
 type Schemas = components["schemas"];
 
+export type Account = Schemas["AccountView"];
 export type Answer = Schemas["AnswerView"];
+export type ApiToken = Schemas["ApiTokenView"];
 export type About = Schemas["AboutView"];
 export type Change = Schemas["ChangeView"];
 export type Device = Schemas["DeviceView"];
 export type EnrolToken = Schemas["EnrolTokenView"];
+export type FirstPassword = Schemas["FirstPasswordView"];
 export type Event_ = Schemas["EventView"];
 export type Instance = Schemas["InstanceView"];
 export type LiveValues = Schemas["LiveValues"];
 export type Node_ = Schemas["NodeView"];
+export type OwnToken = Schemas["TokenView"];
 export type OwnAccount = Schemas["OwnAccountView"];
 export type Parameter = Schemas["ParameterView"];
 export type Parameters_ = Schemas["ParametersView"];
