@@ -24,9 +24,9 @@ from tests.support.procs import wait_for
 
 SITE, PUMPS, TANK = "hamburg", "pumps", "tank"
 FIRST, NEXT, CRASHING, TOO_LARGE = "0.1.0", "0.2.0", "0.3.0", "0.4.0"
-BAD = {CRASHING: "Exited", TOO_LARGE: "Unschedulable"}
+BAD = {CRASHING: "CrashLoop", TOO_LARGE: "Unschedulable"}
 CRASH = 'ENTRYPOINT ["python3", "-c", "raise SystemExit(3)"]'
-GATE_S = 25
+GATE_S = 60
 
 
 class ClusterStage(Stage):

@@ -144,16 +144,17 @@ def test_an_upgrade_replaces_its_workload_and_leaves_the_loop_alone(plant: Clust
     assert plant.lives()[TANK] == before[TANK]
 
 
-@pytest.mark.parametrize(("version", "reason"), [("0.3.0", "Exited"), ("0.4.0", "Unschedulable")])
+@pytest.mark.parametrize(("version", "reason"), [("0.3.0", "CrashLoop"), ("0.4.0", "Unschedulable")])
 def test_a_bad_upgrade_stops_its_rollout_with_the_reason_and_the_way_back_is_one_more(
     plant: ClusterStage, version: str, reason: str
 ) -> None:
     before = plant.lives()
     bad = plant.roll_out(version)
-    plant.until("the rollout to stop", lambda: plant.rollout(bad)["status"]["state"] == "Paused")
+    plant.until("the rollout to stop", lambda: plant.rollout(bad)["status"]["state"] == "Paused", 180)
     assert reason in json.dumps(plant.rollout(bad)["waves"])
     assert reason in plant.sluice("site", "show", SITE, parse=False)
     assert reason in plant.sluice("rollout", "status", str(bad), parse=False)
+    read_in_console(plant, "Workloads", reason)
     plant.wait_for_rollout(plant.roll_out("0.2.0"), 240)
     plant.until_running()
     plant.until_data()
@@ -190,17 +191,22 @@ def told_everywhere(plant: ClusterStage, words: str) -> None:
     assert words in plant.sluice("site", "show", SITE, parse=False)
     status = [sys.executable, "-m", "agent", "status", "--config", str(plant.config)]
     assert words in subprocess.run(status, capture_output=True, text=True, cwd=ROOT, check=False).stdout
+    read_in_console(plant, "Nodes", words)
+
+
+def read_in_console(plant: ClusterStage, panel: str, words: str) -> None:
+    """As people see it, where the machine has a browser."""
+
+    def look() -> None:
+        with browser() as running:
+            page = running.new_context(base_url=plant.url).new_page()
+            log_in(page, plant.password)
+            visit(page, f"/sites/{SITE}")
+            page.get_by_role("region", name=panel).get_by_text(words).first.wait_for()
+
     if chromium_path():
         with ThreadPoolExecutor(1) as thread:  # one browser per thread, and other tests may have theirs in this one
-            thread.submit(read_in_console, plant, words).result()
-
-
-def read_in_console(plant: ClusterStage, words: str) -> None:
-    with browser() as running:
-        page = running.new_context(base_url=plant.url).new_page()
-        log_in(page, plant.password)
-        visit(page, f"/sites/{SITE}")
-        page.get_by_role("region", name="Nodes").get_by_text(words).first.wait_for()
+            thread.submit(look).result()
 
 
 def test_what_left_the_fleet_is_pruned_and_clearing_leaves_nothing(plant: ClusterStage) -> None:

@@ -41,10 +41,8 @@ class Pod:
         self.overlay = ROOT / "build" / f"overlay-{self.site}"  # kustomize reads no absolute paths
         self.overlay.mkdir(parents=True)
         (self.overlay / "kustomization.yaml").write_text(yaml.safe_dump(self._kustomization()))
-        token = far.token(self.site, "edge-1")
         files = ["--from-file=config=" + str(self.space.kubeconfig)]
         kubectl("create", "secret", "generic", "kubeconfig", "-n", self.space.name, *files)
-        kubectl("create", "secret", "generic", "sluice-token", "-n", self.space.name, f"--from-literal=token={token}")
 
     def _kustomization(self) -> dict[str, Any]:
         settings = {
@@ -105,7 +103,10 @@ class Pod:
         }
 
     def install(self) -> None:
+        """The two commands of the documentation, in their order."""
         kubectl("apply", "-k", str(self.overlay))
+        token = self.far.token(self.site, "edge-1")
+        kubectl("create", "secret", "generic", "sluice-token", "-n", self.space.name, f"--from-literal=token={token}")
 
     def arrived(self) -> list[int]:
         numbers = []
