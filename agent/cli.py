@@ -592,11 +592,11 @@ class _BoundCentre:
             self._look()
         if not self._identity.renewal_due(now):
             return False
-        from agent.enrol import renew
+        from agent.enrol import renew_if_due
 
-        renew(self._client, self._identity)
+        done = renew_if_due(self._client, self._identity, now)
         self._look()
-        return True
+        return done
 
     def certificate_not_after_ns(self) -> int:
         return self._not_after_ns

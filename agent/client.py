@@ -301,7 +301,8 @@ class Channel:
                 f"the server does not take this node's certificate ({why})",
                 kind="client-certificate",
                 where=self.where,
-                remedy="have a new token made for this site and enrol again; workloads keep running",
+                remedy=("it asks for a new one by its old key" if expired else "have a new token made and enrol again")
+                + "; workloads keep running",
             )
         return UnreachableError(f"no answer: {_say(error)}", where=self.where)
 

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from agent.client import OrchestratorClient, enrol_call
+from agent.folders import disk_errors
 from agent.identity import Identity, is_enrolled, load_identity, replace_certificate, save_identity
 from agent.secrets import opening_key
 from manifests import keys, pki
@@ -92,11 +93,37 @@ def renew(client: OrchestratorClient, identity: Identity) -> None:
     client.reload()
 
 
+def renew_late(client: OrchestratorClient, identity: Identity) -> None:
+    """The certificate has ended: the old key speaks for a new one, on the line that needs none.
+
+    Raises TrustError (``refused`` while somebody must approve it), UnreachableError, MachineError; nothing is changed
+    then.
+    """
+    with disk_errors("cannot read this node's key", identity.node_pem):
+        old = identity.node_pem.read_bytes()
+    key = keys.generate_tls_key()
+    csr_pem = pki.make_csr(key)
+    begin = old.find(b"-----BEGIN CERTIFICATE-----")
+    request = EnrolRequest(
+        node=identity.node,
+        csr_pem=csr_pem,
+        ended_pem=old[begin:].decode("ascii", "replace"),
+        signature=pki.sign_again(old[:begin], csr_pem),
+    )
+    reply = enrol_call(identity.url, identity.server_ca_pem.read_text("ascii"), request)
+    _check_chain(reply.chain_pem, key, identity.site, identity.node)
+    replace_certificate(identity, key_pem=keys.key_pem(key), chain_pem=reply.chain_pem)
+    client.reload()
+
+
 def renew_if_due(client: OrchestratorClient, identity: Identity, now: datetime) -> bool:
-    """From day 30 of 90. True when a new certificate is in use."""
+    """From day 30 of 90, and also after its end. True when a new certificate is in use."""
     if not identity.renewal_due(now):
         return False
-    renew(client, identity)
+    if now > identity.not_after():
+        renew_late(client, identity)
+    else:
+        renew(client, identity)
     return True
 
 

@@ -49,6 +49,7 @@ REPORT_GAP_S = 1.0  # changes within this time share one report
 FAULT_DELAY_S = 5.0
 LOG_LINES = 4  # of what an instance said last, in the event that tells its end
 RENEWAL_CHECK_S = 3600.0
+RENEWAL_LOOK_S = 10.0
 DENIED_NOTICE_NS = 60 * 1_000_000_000
 _REASONS: Mapping[type[Action], str] = {
     Pull: "ImagePull",
@@ -363,7 +364,7 @@ class Loop:
         waiting = [str(action) for action in actions if isinstance(action, Wait)]
         waiting += [f"{name}: ConfigureFailed, {fault}" for name, fault in sorted(memory.unconfigured.items())]
         waiting += self._parts.holding.words()
-        waiting += [fault for fault in (memory.adoption_fault, memory.engine_fault) if fault]
+        waiting += [fault for fault in (memory.adoption_fault, memory.engine_fault, memory.renewal_fault) if fault]
         if tuple(waiting) != memory.waiting:
             memory.waiting = tuple(waiting)
             self._changed.set()
@@ -631,13 +632,21 @@ class Loop:
     # ------------------------------------------------------------ certificate
 
     async def _renewals(self) -> None:
+        """Hourly while the certificate holds; once it has ended, or a wrong clock was set right, at every look."""
+        memory, next_ns = self.memory, 0
         while True:
-            try:
-                if await self._parts.in_thread(self._parts.centre.renew_if_due, self._now()):
-                    self._event(Severity.INFO, "certificate-renewed", "agent", "for another 90 days")
-            except SluiceError as error:
-                _log.warning("the certificate was not renewed", extra={"reason": str(error)})
-            await asyncio.sleep(RENEWAL_CHECK_S * (0.5 + 0.5 * self._jitter()))
+            ended = 0 < self._parts.centre.certificate_not_after_ns() < self._wall_ns()
+            if ended or self._monotonic_ns() >= next_ns:
+                next_ns = self._monotonic_ns() + int(RENEWAL_CHECK_S * (0.5 + 0.5 * self._jitter()) * 1e9)
+                try:
+                    if await self._parts.in_thread(self._parts.centre.renew_if_due, self._now()):
+                        self._event(Severity.INFO, "certificate-renewed", "agent", "for another 90 days")
+                    memory.renewal_fault = ""
+                except SluiceError as error:
+                    if not ended or str(error) not in memory.renewal_fault:
+                        _log.warning("the certificate was not renewed", extra={"reason": str(error)})
+                    memory.renewal_fault = f"the certificate has ended and is not renewed: {error}" if ended else ""
+            await asyncio.sleep(RENEWAL_LOOK_S * (0.5 + 0.5 * self._jitter()))
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._wall_ns() / 1e9, UTC)

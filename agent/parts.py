@@ -93,6 +93,7 @@ class Memory:
     unconfigured: dict[str, str] = field(default_factory=dict)  # instance -> why it has not its new parameters
     engine_fault: str = ""
     adoption_fault: str = ""
+    renewal_fault: str = ""
     restage: bool = False  # what runs is not what the signed files on disk say: the next verified state is activated
     buffer: BufferStatus = field(default_factory=BufferStatus)
 

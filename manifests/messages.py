@@ -272,9 +272,14 @@ class ReportReply(Message, frozen=True):
 
 
 class EnrolRequest(Message, frozen=True):
-    secret: str
+    """With the ``secret`` of a token; or, of a node whose certificate has ended, with that certificate and the
+    signature of its key over the new request (``manifests.pki.sign_again``)."""
+
     node: str
     csr_pem: str
+    secret: str = ""
+    ended_pem: str = ""
+    signature: bytes = b""
 
 
 class EnrolReply(Message, frozen=True):

@@ -18,7 +18,12 @@ from datetime import datetime, timedelta
 import msgspec
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey, EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.ec import (
+    ECDSA,
+    SECP256R1,
+    EllipticCurvePrivateKey,
+    EllipticCurvePublicKey,
+)
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -35,6 +40,7 @@ MAX_CSR_BYTES = 16 << 10
 MAX_TOKEN_CHARS = 16 << 10
 TOKEN_PREFIX = "sluice1."
 
+_AGAIN = b"sluice/again/v1\0"  # what a signature is for stands before what is signed
 _NAME = re.compile(NAME_PATTERN)
 _IDENTITY = re.compile(r"^urn:sluice:site:([a-z0-9-]{1,63}):node:([a-z0-9-]{1,63})$")
 _DNS = re.compile(r"^(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$")
@@ -227,6 +233,35 @@ def issue_certificate(
         raise TrustError(f"the site authority cannot issue: {error}", kind="bad-authority") from error
     chain = leaf.public_bytes(Encoding.PEM) + authority.public_bytes(Encoding.PEM)
     return IssuedCertificate(chain.decode("ascii"), f"{leaf.serial_number:x}", leaf.not_valid_after_utc)
+
+
+def sign_again(old_key_pem: bytes, csr_pem: str) -> bytes:
+    """The old key's word for a new certificate request. Raises TrustError (``bad-certificate``)."""
+    try:
+        key = load_pem_private_key(old_key_pem, None)
+        if not isinstance(key, EllipticCurvePrivateKey):
+            raise ValueError("not an elliptic-curve key")
+        return key.sign(_AGAIN + csr_pem.encode("ascii"), ECDSA(SHA256()))
+    except _ODD as error:
+        raise TrustError(f"this node's key cannot be used: {error}", kind="bad-certificate") from error
+
+
+def check_again(ended_pem: str, ca_chain_pem: bytes, csr_pem: str, signature: bytes) -> PeerIdentity:
+    """Whose ended certificate this is: issued by us, and its key signed for the new request. That its serial is still
+    allowed, and how long ago it ended, is the caller's to judge. Raises TrustError (``bad-certificate``)."""
+    try:
+        if len(ended_pem) > MAX_CSR_BYTES:
+            raise ValueError(f"larger than {MAX_CSR_BYTES} bytes")
+        leaf = x509.load_pem_x509_certificates(ended_pem.encode("ascii"))[0]
+        leaf.verify_directly_issued_by(x509.load_pem_x509_certificates(ca_chain_pem)[0])
+        key = leaf.public_key()
+        if not isinstance(key, EllipticCurvePublicKey):
+            raise ValueError("not an elliptic-curve key")
+        key.verify(signature, _AGAIN + csr_pem.encode("ascii"), ECDSA(SHA256()))
+    except Exception as error:  # the library raises more kinds than it documents
+        what = f"the ended certificate does not speak for this request: {error or type(error).__name__}"
+        raise TrustError(what, kind="bad-certificate") from error
+    return peer_identity(leaf.public_bytes(Encoding.DER))
 
 
 def peer_identity(cert_der: bytes) -> PeerIdentity:

@@ -24,6 +24,7 @@ from orchestrator.people.passwords import Passwords
 from orchestrator.people.sealing import Sealer
 from orchestrator.people.sealing import prepare as prepare_sealed
 from orchestrator.publish import Publisher
+from orchestrator.renewals import Renewals
 from orchestrator.rollouts.loop import Rollouts
 from orchestrator.rollouts.states import RolloutStatus
 from orchestrator.settings import Settings
@@ -89,6 +90,7 @@ class Centre:
         self.presence = Presence()
         self.wakeups = Wakeups()
         self.inquiries = Inquiries(time.monotonic)
+        self.renewals = Renewals()
         self.store = Store(settings.database, observe=self.metrics.observe_db)
         self.blobs = BlobFiles(settings.data / "blobs")
         self.publisher = Publisher(self.store, self.blobs, settings.keys, now_ns, self.wakeups.wake)

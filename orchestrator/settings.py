@@ -49,6 +49,7 @@ class Settings:
     ``second_factor``: roles whose holders must have one.
 
     ``single_person``: a rollout's two approvals may come from one person.
+    ``renew_days``: how long after its end a certificate is renewed by its old key alone; later somebody must approve.
     ``keep_days``: blocks, gaps and events older than this are deleted; 0 keeps them for ever.
     """
 
@@ -70,6 +71,7 @@ class Settings:
     keep_days: int = 30
     single_person: bool = False
     agent_proxy_socket: Path | None = None
+    renew_days: int = 180
 
     @property
     def offline_after_ns(self) -> int:
@@ -100,6 +102,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--second-factor", default="", metavar="ROLE,...", help=f"roles that need one, of: {roles}")
     parser.add_argument("--oidc", type=Path, metavar="FILE", help="people log in at an identity provider too")
     parser.add_argument("--report-seconds", type=float, default=30.0, metavar="S", help="how often agents report")
+    renew = "after its end a node's certificate is renewed by its old key alone for so long; 0 = always ask"
+    parser.add_argument("--renew-days", type=int, default=180, metavar="N", help=renew)
     parser.add_argument("--keep-days", type=int, default=30, metavar="N", help="keep history and events; 0 = for ever")
 
 
@@ -158,6 +162,8 @@ def check(options: argparse.Namespace) -> Settings:
         wrong("--report-seconds", "not between 0.2 and 3600")
     if not 0 <= options.keep_days <= 36_500:
         wrong("--keep-days", "not between 0 (for ever) and 36500")
+    if not 0 <= options.renew_days <= 3650:
+        wrong("--renew-days", "not between 0 (always ask) and 3650")
     if not 8 <= options.password_length <= 64:
         wrong("--password-length", "not between 8 and 64")
     second_factor: set[Role] = set()
@@ -188,6 +194,7 @@ def check(options: argparse.Namespace) -> Settings:
         operator_key=key,
         report_s=options.report_seconds,
         keep_days=options.keep_days,
+        renew_days=options.renew_days,
         single_person=options.single_person,
         password_length=options.password_length,
         second_factor=frozenset(second_factor),

@@ -37,6 +37,7 @@ from orchestrator.api.problems import ApiError, problem
 from orchestrator.centre import Centre
 from orchestrator.listeners import TLS_KEY
 from orchestrator.publish import reachable
+from orchestrator.renewals import Late
 from orchestrator.store import events, fleets, sites
 
 MAX_SYNC_REQUEST_BYTES = 64 << 10
@@ -176,6 +177,8 @@ class AgentLine:
     def _enrol(self, wanted: messages.EnrolRequest, caller: str) -> messages.EnrolReply:
         centre = self._centre
         pki.check_csr(wanted.csr_pem)  # before the token is burnt: a mistake must not cost it
+        if wanted.ended_pem:
+            return self._enrol_again(wanted, caller)
         secret_hash = hashlib.sha256(wanted.secret.encode("utf-8", "surrogatepass")).hexdigest()
         node = wanted.node.replace("\x00", "")[:63]
         now_ns = centre.now_ns()
@@ -197,6 +200,10 @@ class AgentLine:
                 centre.tell(Severity.SECURITY, "token-reused", text, subject=again[1], site=again[0], node=again[1])
             raise ApiError(403, "the token is not valid", remedy="have a new one made")
         centre.live.site_changed(site)
+        return self._enrolled(site, node, issued)
+
+    def _enrolled(self, site: str, node: str, issued: pki.IssuedCertificate) -> messages.EnrolReply:
+        centre = self._centre
         return messages.EnrolReply(
             site=site,
             node=node,
@@ -205,6 +212,43 @@ class AgentLine:
             catalog_root=centre.publisher.catalog_root,
             director_root=centre.publisher.director_root,
         )
+
+    def _enrol_again(self, wanted: messages.EnrolRequest, caller: str) -> messages.EnrolReply:
+        """A node whose certificate has ended proves that it holds its key: as good as a renewal for a while, later
+        only with somebody's word."""
+        centre, now_ns = self._centre, self._centre.now_ns()
+        try:
+            old = pki.check_again(wanted.ended_pem, centre.site_ca_chain, wanted.csr_pem, wanted.signature)
+        except TrustError as error:
+            raise ApiError(403, DENIED) from error
+        with centre.store.read() as conn:
+            known = sites.find_certificate(conn, old.serial_hex)
+        if known is None or known.revoked_ns is not None or (known.site, known.node) != (old.site, old.node):
+            raise ApiError(403, DENIED)
+        days = max(0, now_ns - known.not_after_ns) // (86_400 * 10**9)
+        text = f"renewed {days} days after its certificate ended, by its old key, from {caller}"
+        if days >= centre.settings.renew_days:
+            late, new = centre.renewals.ask(
+                Late(old.site, old.node, old.serial_hex, known.not_after_ns, now_ns, caller)
+            )
+            remedy = f"sluice site renew {old.site} {old.node} --why TEXT"
+            if not late.by:
+                waits = f"its certificate ended {days} days ago: somebody must let it back"
+                if new:
+                    fields = {"subject": old.node, "site": old.site, "node": old.node}
+                    text = f"{waits} ({remedy}); it asks from {caller}"
+                    centre.tell(Severity.SECURITY, "renewal-wanted", text, **fields)
+                raise ApiError(409, waits, remedy=remedy)
+            text += f"; let by {late.by}: {late.why}"
+        issued = self._issue(wanted.csr_pem, old.site, old.node)
+        not_after_ns = int(issued.not_after.timestamp()) * 10**9
+        with centre.store.write() as conn:
+            sites.add_certificate(conn, issued.serial_hex, old.site, old.node, now_ns, not_after_ns)
+            events.add(
+                conn, now_ns, Severity.SECURITY, "certificate-renewed-late", text,
+                subject=old.node, site=old.site, node=old.node,
+            )  # fmt: skip
+        return self._enrolled(old.site, old.node, issued)
 
     def _issue(self, csr_pem: str, site: str, node: str) -> pki.IssuedCertificate:
         centre = self._centre

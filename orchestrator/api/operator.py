@@ -30,6 +30,7 @@ from orchestrator.api import (
     people,
     problems,
     releases,
+    renewals,
     rollouts,
     schemas,
     secrets,
@@ -58,7 +59,8 @@ def build_operator_app(centre: Centre | None = None) -> FastAPI:
     app.state.centre = centre
     problems.install(app)
     guarded = APIRouter(responses=problems.responses(401, 403))
-    for part in (about, sites, parameters, secrets, inquiries, fleet, releases, rollouts, audit, live, account, people):
+    known = (about, sites, renewals, parameters, secrets, inquiries, fleet, releases, rollouts, audit, live)
+    for part in (*known, account, people):
         guarded.include_router(part.router)
     app.include_router(access.router, prefix=API)
     app.include_router(oidc.router, prefix=API)

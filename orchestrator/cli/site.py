@@ -1,4 +1,4 @@
-"""``sluice site``: list, show, values, token."""
+"""``sluice site``: list, show, values, renewals, renew, token."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from orchestrator.api.renewals import RenewalRequest, RenewalView
 from orchestrator.api.schemas import EnrolTokenRequest, EnrolTokenView, SiteSummary, SiteView, ValueView
 from orchestrator.cli.connection import Connection
 from orchestrator.cli.output import (
@@ -106,6 +107,36 @@ def values(
         shown = view.text if view.text is not None else ("-" if view.value is None else f"{view.value:g}")
         rows.append((escape(view.topic), escape(shown), escape(view.unit), view.quality, age_text(view.at)))
     print_table("", ("topic", "value", "unit", "quality", "age"), rows, empty="no values yet")
+
+
+@app.command()
+def renewals(site: SiteName, server: ServerOption = None, as_json: JsonFlag = False) -> None:
+    """Nodes whose certificate ended too long ago to be renewed without asking."""
+    views = Connection(server).get_list(f"/sites/{site}/renewals", RenewalView)
+    if as_json:
+        print_json(views)
+        return
+    rows = [
+        (view.node, f"{view.ended_at:%Y-%m-%d}", view.caller, f"{age_text(view.asked_at)} ago", view.let_by or "waits")
+        for view in views
+    ]
+    print_table("", ("node", "ended", "asks from", "last", "let by"), rows, empty="no node asks")
+
+
+@app.command()
+def renew(
+    site: SiteName,
+    node: Annotated[str, typer.Argument(help="The node that asks.")],
+    why: Annotated[str, typer.Option(help="Why it may come back; kept in the audit log.")],
+    server: ServerOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Let a node back that asks with the key of a certificate that ended long ago. Good for one day, once."""
+    view = Connection(server).post(f"/sites/{site}/nodes/{node}/renewal", RenewalRequest(reason=why), RenewalView)
+    if as_json:
+        print_json(view)
+        return
+    console.print(f"{view.site}/{view.node} may renew its certificate within a day; it asks again by itself.")
 
 
 @app.command()

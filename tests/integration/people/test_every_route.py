@@ -49,6 +49,8 @@ EXPECTED = {
     "get /sites/{site}/history": EVERYBODY,
     "get /sites/{site}/streams": EVERYBODY,
     "post /sites/{site}/tokens": "i",
+    "get /sites/{site}/renewals": EVERYBODY,
+    "post /sites/{site}/nodes/{node}/renewal": "i",
     "get /sites/{site}/instances/{instance}/parameters": EVERYBODY,
     "put /sites/{site}/instances/{instance}/parameters": "t",
     "post /sites/{site}/instances/{instance}/inquiries": EVERYBODY,
@@ -89,6 +91,7 @@ PATHS = {
     "token_id": "0" * 16,
     "user": "x",
     "name": "key",
+    "node": "edge1",
 }
 
 
