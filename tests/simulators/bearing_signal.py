@@ -30,7 +30,11 @@ class Fault:
     ``load`` how strongly the load zone modulates (0 to 1), ``scatter`` of the impacts' heights.
     ``second``: height of a second strike when the element leaves the spall, ``width`` of the way between two impacts
     later. ``shown``: share of the time the fault is struck at all, in stretches of about a second (a ball turns its
-    spall away).
+    spall away). ``rough``: share (0 to 1) of bursts of noise, as long as ``burst`` of the way between two impacts, in
+    place of impacts: a worn, smeared spall has no edge to strike. ``rotating``: how deep a load that turns with the
+    shaft (unbalance) modulates a race that stands still. ``sway``: how far the shaft's angle shifts an impact (share
+    of the way between two): phase modulation, whose sidebands may exceed their carrier. ``far_race``: how strongly an
+    element strikes the farther race (0: only one race answers, and the line is at the spin itself).
     """
 
     part: Part
@@ -42,6 +46,11 @@ class Fault:
     second: float = 0.0
     width: float = 0.15
     shown: float = 1.0
+    rough: float = 0.0
+    burst: float = 0.3
+    rotating: float = 0.0
+    sway: float = 0.0
+    far_race: float = 0.75
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +92,8 @@ class Machine:
     supply_modulation: float = 0.0
     load_hz: float = 0.0  # slow load changes modulate everything
     load_depth: float = 0.0
+    ball_pass: float = 0.0  # depth of the sine with which a sound bearing under load modulates at its ball pass
+    drift: float = 0.0  # g, slow wander of the mean: temperature at a charge amplifier
     offset: float = 0.0  # g
     bits: int = 0  # of the converter; its range is 8 times the highest peak's third, 0: not quantised
     made_at: int = 1  # sampled so many times faster first, then low-passed and thinned
@@ -120,6 +131,9 @@ def _record(machine: Machine, seed: int) -> Floats:
     if machine.supply_modulation:
         supply = 2 * np.pi * machine.supply_order * turns
         noise *= np.maximum(0.0, 1 + machine.supply_modulation * (np.cos(2 * supply) + 0.5 * np.cos(6 * supply)))
+    if machine.ball_pass:
+        bpfo = 0.995 * orders_of(machine.geometry).bpfo
+        noise *= 1 + machine.ball_pass * np.cos(2 * np.pi * bpfo * turns + rng.uniform(0, 6.28))
     signal = noise
     for k, amplitude in enumerate(machine.shaft, start=1):
         signal += amplitude * np.cos(2 * np.pi * k * turns + rng.uniform(0, 6.28))
@@ -155,13 +169,32 @@ def _record(machine: Machine, seed: int) -> Floats:
         signal += rung * (machine.train_level * machine.noise / max(float(np.std(rung)), 1e-12))
     bearing = orders_of(machine.geometry)
     for orders, fault in [*((bearing, f) for f in machine.faults), *machine.others]:
-        rung = _ring(_train(*_impacts(orders, fault, t, turns, rng), machine), machine)
-        size = float(np.std(rung))
-        if size > 0:
-            signal += rung * (fault.level * machine.noise / size)
+        at, heights = _impacts(orders, fault, t, turns, rng)
+        rung = _sized(_ring(_train(at, heights, machine), machine)) * np.sqrt(1 - fault.rough)
+        if fault.rough and len(at) > 1:
+            bursts = _bursts(at, heights, fault.burst, t) * rng.standard_normal(count)
+            rung = rung + _sized(_ring(bursts, machine)) * np.sqrt(fault.rough)
+        signal += rung * (fault.level * machine.noise)
     if machine.load_depth:
         signal *= 1 + machine.load_depth * np.cos(2 * np.pi * machine.load_hz * t + rng.uniform(0, 6.28))
+    if machine.drift:
+        signal += machine.drift * np.cos(0.3 * t / t[-1] * 2 * np.pi + rng.uniform(0, 6.28))
     return signal
+
+
+def _sized(x: Floats) -> Floats:
+    """With an RMS of 1; silence stays silent."""
+    size = float(np.std(x))
+    return x / size if size > 0 else x
+
+
+def _bursts(at: Floats, heights: Floats, share: float, t: Floats) -> Floats:
+    """How loud a rough spall is at each moment: half a sine from each impact on, ``share`` of the way to the next."""
+    rising = np.argsort(at)
+    at, heights = at[rising], heights[rising]
+    last = np.clip(np.searchsorted(at, t, side="right") - 1, 0, len(at) - 1)
+    since = (t - at[last]) / (share * float(np.median(np.diff(at))))
+    return np.where((since >= 0) & (since < 1), heights[last] * np.sin(np.pi * np.clip(since, 0, 1)), 0.0)
 
 
 def _strikes(machine: Machine, t: Floats, turns: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
@@ -240,14 +273,17 @@ def _impacts(orders: Orders, fault: Fault, t: Floats, turns: Floats, rng: np.ran
         return 1 - fault.load + fault.load * np.maximum(0.0, np.cos(np.pi * ((at + 0.5) % 1.0 - 0.5))) ** 2.5
 
     shapes: dict[str, Callable[[], Floats]] = {
-        "OR": lambda: 1 + 0.15 * fault.load * np.cos(2 * np.pi * angle),  # a fixed place; unbalance changes the load
+        # A fixed place; unbalance changes the load there.
+        "OR": lambda: np.maximum(0.05, 1 + (0.15 * fault.load + fault.rotating) * np.cos(2 * np.pi * angle)),
         "IR": lambda: zone(angle),  # enters and leaves the load zone once per turn
         # Once per cage turn through the load zone; the two races are struck alternately and answer differently.
-        "B": lambda: zone(angle * ftf) * np.where(np.arange(len(angle)) % 2 == 0, 1.0, 0.75),
+        "B": lambda: zone(angle * ftf) * np.where(np.arange(len(angle)) % 2 == 0, 1.0, fault.far_race),
         "FTF": lambda: np.ones(len(angle)),
         "N": lambda: np.zeros(len(angle)),
     }
     heights = heights * shapes[fault.part]()
+    if fault.sway:
+        angle = angle + fault.sway / rate * np.cos(2 * np.pi * angle)
     if fault.shown < 1:
         stretch = np.maximum(1.0, t[-1] / 8)
         on = rng.uniform(size=10) < fault.shown

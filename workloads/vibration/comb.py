@@ -8,13 +8,16 @@ and machine character cancel out, and zero means "no better than any order".
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from workloads.vibration.envelope import EnvelopeSpectrum
+from workloads.vibration.masks import LOWEST, masked
+from workloads.vibration.relatives import CARRIERS, Levels, over_fractions, over_neighbours
 
 Floats = npt.NDArray[np.floating]
 
@@ -34,8 +37,14 @@ PEELS, PEEL_COST, PEEL_FROM, PEEL_UNTIL = 2, 0.05, 0.6, 0.3
 # A family's lines are this wide (share of their order): slip is a random walk.
 SMEAR = 0.018
 
-# How far the comb at half an element's order may exceed its own.
-HALF = 0.3
+# A masked line is unknown, not absent: what it counts for.
+UNKNOWN = 0.6
+# Levels below this are noise where families are compared without a cap.
+GROUND = 0.5
+# How far a family may fall short of a turn beside, or of its half and third, before it is held to be theirs.
+BESIDE, FRACTION = 0.0, 0.0
+# Relatives are looked at only from this distance to the decoys on.
+WORTH = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,24 +74,29 @@ class Comb:
     window: tuple[float, float]
     spread: tuple[float, float]
 
+    table: Floats = field(init=False, compare=False, repr=False)  # rows: multiple, side, weight
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "table", np.array([(one.multiple, one.side, one.weight) for one in self.teeth]))
+
 
 OUTER = Comb(_teeth([(1, 1.0), (2, 0.7), (3, 0.5), (4, 0.35)]), (-0.02, 0.008), DECOYS)
 INNER = Comb(_teeth([(1, 1.0), (2, 0.7), (3, 0.4)], [(1, 0.5), (2, 0.3)]), (-0.012, 0.015), DECOYS)
-ELEMENT = Comb(_teeth([(1, 1.0), (2, 0.7), (3, 0.4), (0.5, 0.2)], [(1, 0.4), (2, 0.25)]), (-0.02, 0.01), DECOYS)
+ELEMENT = Comb(_teeth([(1, 1.0), (2, 0.7), (3, 0.4), (0.5, 0.2)], [(1, 0.4), (2, 0.25)]), (-0.02, 0.006), DECOYS)
 CAGE = Comb(_teeth([(1, 1.0), (2, 0.9), (3, 0.8), (4, 0.6), (5, 0.5)]), (-0.025, 0.01), CAGE_DECOYS)
-# For comparing an order with its relatives: bare multiples.
-_CARRIERS = np.array([1.0, 0.7, 0.5, 0.35])
-_TRIALS = np.arange(1, 5)[:, None] * (1 + np.linspace(-0.002, 0.002, 9))
+# An element that strikes one race only, or one race much harder: all multiples of its spin.
+SPIN = Comb(_teeth([(1, 1.0), (2, 0.9), (3, 0.6), (4, 0.4)], [(1, 0.3), (2, 0.3)]), (-0.02, 0.006), DECOYS)
 
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """``score``, ``decoy`` and ``relative`` in units of the levelled logarithm; ``order`` where the comb sits best.
+    """``score`` and ``decoy`` in units of the levelled logarithm; ``order`` where ``comb`` sits best.
 
-    ``decoy``: the best score of any other order once this family is taken out. ``relative``: how much better (or
-    worse, below zero) the bare multiples fit here than at a third, a half, or one shaft order beside.
+    ``decoy``: the best score of any other order once this family is taken out. ``relative``: how much better the
+    family's lines stand than a relative's, over the least that is asked; below zero they are the relative's.
     """
 
+    comb: Comb
     score: float
     decoy: float
     relative: float
@@ -90,25 +104,26 @@ class Fit:
 
     @property
     def margin(self) -> float:
-        return min(self.score - self.decoy, self.relative)
+        over = self.score - self.decoy
+        return over if self.relative >= 0 else min(over, self.relative)
 
 
 class Lines:
-    """The levelled envelope spectrum, made ready for combs: capped, shaft and mains lines taken out.
+    """The levelled envelope spectrum, made ready for combs: capped, shaft and mains lines unknown.
 
-    ``shaft_hz`` is the speed given, ``measured_hz`` the one the shaft's own lines show: orders are multiples of the
-    latter, both are masked.
+    ``shaft_hz`` is the speed the orders are multiples of.
     """
 
-    def __init__(self, spectrum: EnvelopeSpectrum, shaft_hz: float, measured_hz: float) -> None:
-        self.step_hz = spectrum.step_hz
-        self.per_order = measured_hz / spectrum.step_hz  # bins
-        masked = _masked(spectrum, shaft_hz, measured_hz)
-        raw = np.where(masked, 0.0, np.maximum(spectrum.level, 0.0))
-        self.masked = masked
-        self.open = widened(raw, 2).astype(np.float32)
-        capped = np.where(masked, 0.0, np.clip(spectrum.level - NOISE, 0.0, CAP))
+    def __init__(self, spectrum: EnvelopeSpectrum, shaft_hz: float) -> None:
+        self.per_order = shaft_hz / spectrum.step_hz  # bins
+        level = spectrum.level
+        self.masked = masked(level, spectrum.step_hz, shaft_hz)
+        bare = np.where(self.masked, 0.0, np.maximum(level - GROUND, 0.0))
+        self.levels = Levels(widened(bare, 2).astype(np.float32), self.masked, self.per_order)
+        capped = np.where(self.masked, UNKNOWN, np.clip(level - NOISE, 0.0, CAP))
+        capped[: max(2, int(LOWEST * self.per_order))] = 0.0
         self.capped = widened(capped, 1).astype(np.float32)
+        self._grids: dict[tuple[float, float], tuple[float, Floats]] = {}
 
     def fit(self, comb: Comb, order: float, spacing: float, least: float = 0.0) -> Fit:
         """Lay ``comb`` (sidebands ``spacing`` orders apart) over ``order`` and over all decoys.
@@ -122,13 +137,14 @@ class Lines:
         span = high - low + 1
         near = order * np.exp(step * np.arange(low, high + 1))
         lines = self.capped
-        best = Fit(-1.0, float("inf"), 0.0, order)
+        best = Fit(comb, -1.0, math.inf, 0.0, order)
         for peeled in range(PEELS + 1):
             scores = self._score(lines, comb, near, spacing)
             at = int(np.argmax(scores))
             found, score = float(near[at]), float(scores[at])
             if score < least:
-                return Fit(score, float("inf"), 0.0, found) if peeled == 0 else best
+                best = best if peeled else Fit(comb, score, math.inf, 0.0, found)
+                break
             rest = _family_out(lines, self.per_order, comb, found, spacing)
             others = _highest(self._score(rest, comb, grid, spacing), span)
             decoy = float(others.max())
@@ -136,29 +152,33 @@ class Lines:
                 # All cages turn at about 0.4 times shaft speed, so a cage's lines may be any bearing's: beside another
                 # fault they say nothing.
                 decoy = max(decoy, self._best(rest, OUTER))
-            fit = Fit(score, decoy + peeled * PEEL_COST, self._relative(comb, found), found)
-            if fit.score - fit.decoy > best.score - best.decoy:
-                best = fit
-            if comb is CAGE or score - decoy > PEEL_UNTIL or score < PEEL_FROM or fit.relative <= 0:
+            if score - decoy - peeled * PEEL_COST > best.score - best.decoy:
+                best = Fit(comb, score, decoy + peeled * PEEL_COST, 0.0, found)
+            if comb is CAGE or score - decoy > PEEL_UNTIL or score < PEEL_FROM:
                 break
             stranger = float(grid[min(len(grid) - 1, int(np.argmax(others)) + span // 2)])
             lines = _family_out(lines, self.per_order, OUTER, stranger, 0.0)
-        return best
+        if best.score - best.decoy < WORTH:
+            return best
+        return replace(best, relative=self._relative(comb, best.order, spacing))
 
-    def _relative(self, comb: Comb, found: float) -> float:
-        relatives = [found + 1, found - 1, found / 3, found / 2]
-        own, *others = self._carriers([order for order in (found, *relatives) if order > 0.15])
-        if comb is ELEMENT and found / 2 > 0.15:
-            # At half its order an element's fault has lines of its own, since one race answers louder; they are the
-            # weaker ones.
-            others[-1] -= HALF
-        return own - max(others)
+    def _relative(self, comb: Comb, order: float, spacing: float) -> float:
+        fraction = over_fractions(self.levels, order, spacing, half=comb is not ELEMENT) - FRACTION
+        if comb is CAGE:
+            return fraction
+        # The load's turn may raise an inner race's sidebands over their carriers: the whole comb is compared.
+        teeth = comb.table if comb is INNER else CARRIERS
+        return min(fraction, over_neighbours(self.levels, teeth, order, spacing) - BESIDE)
 
     def _grid(self, comb: Comb) -> tuple[float, Floats]:
         """Trial orders in equal ratios: a bin at the highest, so that no widened line falls between two of them."""
-        first, last = comb.spread
-        step = min(1 / (self.per_order * last), 0.002)
-        return step, first * np.exp(step * np.arange(int(np.log(last / first) / step) + 1))
+        grid = self._grids.get(comb.spread)
+        if grid is None:
+            first, last = comb.spread
+            step = min(1 / (self.per_order * last), 0.002)
+            grid = step, first * np.exp(step * np.arange(int(np.log(last / first) / step) + 1))
+            self._grids[comb.spread] = grid
+        return grid
 
     def _best(self, lines: Floats, comb: Comb) -> float:
         return float(self._score(lines, comb, self._grid(comb)[1], 0.0).max())
@@ -177,28 +197,20 @@ class Lines:
             weights += tooth.weight
         return (total - np.float32(DISCOUNT) * strongest) / np.float32(weights)
 
-    def _carriers(self, orders: Sequence[float]) -> list[float]:
-        """How well the bare multiples of each order fit, without a cap."""
-        place = np.asarray(orders)[:, None, None] * (_TRIALS * self.per_order)
-        index = np.minimum((place + 0.5).astype(np.intp), len(self.open) - 1)
-        return [float(one) for one in (_CARRIERS @ self.open[index]).max(axis=-1) / _CARRIERS.sum()]
-
 
 def _family_out(lines: Floats, per_order: float, comb: Comb, order: float, spacing: float) -> Floats:
     """The lines without the family of ``order``: only what it does not explain may count against it."""
-    kept = lines.copy()
-    top = len(kept) / per_order
-    multiples = np.arange(1, int(top / order) + 1, dtype=float)
+    multiples = np.arange(1, int(len(lines) / per_order / order) + 1, dtype=float)
     if comb is ELEMENT:
         multiples = np.concatenate([[0.5], multiples])
-    side = spacing or 1.0
-    for multiple in multiples:
-        for number in (0,) if comb is CAGE else (0, -1, 1):
-            centre = multiple * order + number * side
-            wide = max(3 / per_order, min(SMEAR * centre, 0.2))
-            low = max(0, int((centre - wide) * per_order))
-            kept[low : max(low, int((centre + wide) * per_order) + 2)] = 0
-    return kept
+    sides = np.array([0.0] if comb is CAGE else [0.0, -1.0, 1.0]) * (spacing or 1.0)
+    centres = (multiples[:, None] * order + sides).ravel()
+    wide = np.maximum(3 / per_order, np.minimum(SMEAR * centres, 0.2))
+    low = np.clip((centres - wide) * per_order, 0, len(lines)).astype(np.intp)
+    high = np.clip((centres + wide) * per_order + 2, low, len(lines)).astype(np.intp)
+    # One up where a line's place begins, one down where it ends: the running sum is zero outside all of them.
+    edges = np.bincount(low, minlength=len(lines) + 1) - np.bincount(high, minlength=len(lines) + 1)
+    return np.where(np.cumsum(edges[:-1]) > 0, np.float32(0), lines)
 
 
 def widened(lines: Floats, by: int) -> Floats:
@@ -221,21 +233,3 @@ def _highest(scores: Floats, span: int) -> Floats:
     if have < span:
         out = np.maximum(out[: have - span], out[span - have :])
     return out
-
-
-def _masked(spectrum: EnvelopeSpectrum, shaft_hz: float, measured_hz: float) -> npt.NDArray[np.bool_]:
-    """Bins at multiples of shaft and mains frequency: never evidence."""
-    level, step = spectrum.level, spectrum.step_hz
-    masked = np.zeros(len(level) + 8, dtype=bool)
-    top_hz = len(level) * step
-    for base_hz in {shaft_hz, measured_hz, 50.0, 60.0}:
-        centres = np.arange(1, int(min(top_hz, 60 * base_hz) / base_hz) + 1) * (base_hz / step)
-        nearest = np.minimum((centres + 0.5).astype(np.intp), len(level) - 1)
-        strong = level[nearest] > 3.0  # the skirts of a strong line are lines too
-        half = np.where(strong, 2.5, 1.5)
-        low, high = np.ceil(centres - half).astype(np.intp), np.floor(centres + half).astype(np.intp)
-        for offset in range(6):
-            index = low + offset
-            masked[np.maximum(index[index <= high], 0)] = True
-    masked[: max(2, int(0.15 * shaft_hz / step))] = True
-    return masked[: len(level)]

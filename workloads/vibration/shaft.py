@@ -13,13 +13,14 @@ from workloads.vibration.comb import widened
 from workloads.vibration.envelope import EnvelopeSpectrum
 
 # How far a speed given may be off, either way.
-REACH = 0.022
-TRIALS = 221
+REACH = 0.032
+TRIALS = 321
 SOUND_LINES, ENVELOPE_LINES = 10, 8
 # A line above e^6 (sound) or e^4 (envelope) of the floor says no more than "a line".
 SOUND_CAP, ENVELOPE_CAP = 6.0, 4.0
 # The best trial must stand so many robust deviations over the others, and so far over the speed given.
 PLAIN, BETTER, LEAST = 2.5, 0.3, 1.5
+FARTHER = 50.0
 
 
 def measured_shaft(spectrum: EnvelopeSpectrum, shaft_hz: float) -> float:
@@ -37,7 +38,8 @@ def measured_shaft(spectrum: EnvelopeSpectrum, shaft_hz: float) -> float:
     spread = 1.4826 * float(np.median(np.abs(scores - middle))) + 0.05
     over = float(scores[best])
     plain = over - middle > PLAIN * spread and over > LEAST and 0 < best < TRIALS - 1
-    return float(trials[best]) if plain and over - scores[TRIALS // 2] > BETTER else shaft_hz
+    better = BETTER + FARTHER * abs(float(trials[best]) / shaft_hz - 1)
+    return float(trials[best]) if plain and over - scores[TRIALS // 2] > better else shaft_hz
 
 
 def _without_mains(level: np.ndarray, step_hz: float) -> None:
