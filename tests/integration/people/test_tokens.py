@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 from datetime import UTC, datetime, timedelta
 
 import httpx
 
+from manifests import pki
 from tests.integration.orchestrator import conftest as lab
 from tests.integration.people.conftest import People, role
 
@@ -62,6 +64,24 @@ def test_tokens_are_listed_with_their_last_use_and_can_be_revoked(people: People
     assert ada.client.delete("/account/tokens/" + "0" * 16).status_code == 404
     assert program.get("/sites").status_code == 401
     assert [one["actor"] for one in people.events("token-revoked")] == ["ada"]
+
+
+def test_every_random_secret_has_256_bits_and_comes_once(people: People) -> None:
+    def random_part(text: str) -> bytes:
+        return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+    found = []
+    for number in range(3):
+        made = people.admin.post("/account/tokens", json={"name": f"n{number}"}).json()["token"]
+        found.append(random_part(made.removeprefix("sluice_")))
+        browser = people.running.browser()
+        opened = browser.post("/api/v1/session", json={"user": "admin", "password": lab.PASSWORD})
+        found += [random_part(opened.cookies["sluice_session"]), random_part(opened.json()["csrfToken"])]
+    lab.apply_fleet(people.admin, lab.fleet_documents()[:1])
+    invited = people.admin.post("/sites/hamburg/tokens", json={}).json()["token"]
+    found.append(random_part(pki.EnrolmentToken.decode(invited).secret))
+    assert {len(one) for one in found} == {32}
+    assert len(set(found)) == len(found)
 
 
 def test_a_token_without_a_name_or_end_is_refused(people: People) -> None:

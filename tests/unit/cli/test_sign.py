@@ -111,9 +111,16 @@ def test_another_answer_signs_nothing(desk: Desk) -> None:
 
 def test_two_people_with_a_kit_each_make_a_release_complete(desk: Desk) -> None:
     desk.sign("tank", "1.0.0", "--as", "it", "--yes", "--skip-blobs", keys=desk.kit("approve-it"))
-    said = desk.sign("tank", "1.0.0", "--as", "ot", "--yes", "--skip-blobs", "--json", keys=desk.kit("approve-ot"))
+    words = ("--name", "Anna Ott", "--meaning", "reviewed and tested", "--yes", "--skip-blobs", "--json")
+    said = desk.sign("tank", "1.0.0", "--as", "ot", *words, keys=desk.kit("approve-ot"))
     assert json.loads(said)["lacking"] == []
     assert desk.editor.approved(PATH) == (Approver.OT, Approver.IT)
+    newest = max(desk.catalog.glob("*.approve-ot.json"), key=lambda path: int(path.name.split(".")[0]))
+    (target,) = json.loads(newest.read_bytes())["signed"]["targets"].values()  # what the signature covers
+    approval = json.loads(target["custom"]["approval"])
+    assert (approval["name"], approval["meaning"]) == ("Anna Ott", "reviewed and tested")
+    assert datetime.fromisoformat(approval["at"]).tzinfo is not None
+    assert f"sha256:{target['hashes']['sha256']}" == release_digest(release_bytes(control_release()))
 
 
 @pytest.mark.parametrize(("kit", "side"), [("approve-it", "ot"), ("approve-ot", "it"), ("publisher", "ot")])
