@@ -62,7 +62,9 @@ def _facts(release: WorkloadRelease) -> Mapping[str, tuple[str, ...]]:
         else (
             f"scans every {control.period_ms:g} ms at priority {control.priority} on core {control.core}",
             f"jitter p99.9 up to {control.jitter_p999_us:g} us, watchdog {control.watchdog_ms:g} ms",
-            f"outputs stand for at most {control.max_stop_ms:g} ms while it is replaced",
+            "takes over between two scans, or not at all"
+            if control.online_change
+            else f"outputs stand for at most {control.max_stop_ms:g} ms while it is replaced",
         ),
         "resources": (
             f"{resources.memory_mb} MB, {resources.cpus:g} CPUs, {resources.pids} processes, "
