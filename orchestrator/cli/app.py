@@ -14,7 +14,7 @@ from rich.markup import escape
 from manifests.errors import DocumentError, SluiceError, TrustError, UnreachableError
 from manifests.schema import json_schema
 from orchestrator.api.people_shapes import ApiTokenRequest, ApiTokenView
-from orchestrator.cli import audit, fleet, instance, keys, program, release, rollout, secret, sign, site, token
+from orchestrator.cli import audit, fleet, instance, keys, machine, program, release, rollout, secret, sign, site, token
 from orchestrator.cli import user as user_commands
 from orchestrator.cli.connection import DEFAULT_SERVER, Connection, Login, save_login
 from orchestrator.cli.output import JsonFlag, console, errors, print_json
@@ -34,6 +34,7 @@ app.add_typer(instance.app, name="parameter")
 app.add_typer(user_commands.app, name="user")
 app.add_typer(token.app, name="token")
 app.add_typer(keys.app, name="keys")
+app.add_typer(machine.app, name="machine")
 app.command()(instance.inquire)
 app.command()(sign.sign)
 app.add_typer(audit.app, name="audit")

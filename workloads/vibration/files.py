@@ -1,4 +1,6 @@
-"""Records out of files: WAV, CSV, npy, UFF 58, MAT and Parquet. The only part of the analysis that reads disks.
+"""Records out of files: WAV, CSV, npy, UFF 58, MAT, Parquet, and the workload's own blocks.
+
+The only part of the analysis that reads disks.
 
 Called by the command line and ``sources.spool``. Everything read is bounded, nothing is executed (npy without pickle),
 and a file that contradicts what was declared - another sampling rate, a channel it does not have - is refused. A file
@@ -19,6 +21,7 @@ import numpy.typing as npt
 from manifests.errors import DocumentError, Problem
 from workloads.vibration import mat, parquet, uff, wav
 from workloads.vibration.record import Array, Record, Unit, unit_of
+from workloads.vibration.sources.block import unpack
 
 MAX_FILE_BYTES = 2 << 30
 # A declared rate may differ from the file's own by rounding, not by more.
@@ -34,6 +37,9 @@ class Channel:
     rate_hz: float | None = None
     unit: Unit | None = None
     name: str = ""
+    rpm: float | None = None
+    start_ns: int | None = None
+    overload: bool = False
 
 
 def _refusal(path: Path, what: str, hint: str = "", place: str = "") -> DocumentError:
@@ -63,7 +69,15 @@ def read(
     if unit is not None and own_unit is not None and unit is not own_unit:
         raise _refusal(path, f"declared unit {unit.value}, but the file says {own_unit.value}", "", "unit")
     rate = own_rate if own_rate is not None else float(rate_hz or 0.0)
-    return Record(samples=found.samples, rate_hz=rate, unit=unit or own_unit, rpm=rpm, source=path.name)
+    return Record(
+        samples=found.samples,
+        rate_hz=rate,
+        unit=unit or own_unit,
+        rpm=rpm if rpm is not None else found.rpm,
+        start_ns=found.start_ns,
+        overload=found.overload,
+        source=path.name,
+    )
 
 
 def channels(path: Path) -> list[Channel]:
@@ -220,6 +234,15 @@ def _parquet(path: Path) -> list[Channel]:
     return _timed(path, table, names)
 
 
+def _block(path: Path) -> list[Channel]:
+    """A record as the workload keeps evidence and takes it from brokers: it says everything itself."""
+    heard = unpack(path.read_bytes(), path.name)
+    return [
+        Channel(column, heard.rate_hz, heard.unit, "", heard.rpm, heard.start_ns, heard.overload)
+        for column in np.ascontiguousarray(heard.channels.T)
+    ]
+
+
 _READERS: Mapping[str, Callable[[Path], list[Channel]]] = {
     ".npy": _npy,
     ".wav": _wav,
@@ -229,5 +252,6 @@ _READERS: Mapping[str, Callable[[Path], list[Channel]]] = {
     ".unv": _uff,
     ".mat": _mat,
     ".parquet": _parquet,
+    ".svb1": _block,
 }
 SUFFIXES = tuple(_READERS)

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
-import socket
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 from playwright.sync_api import Browser, Page
 
-from tests.support.console_backend import DIST, PASSWORD, Plants, Scene, build_app
+from tests.support.console_backend import DIST, PASSWORD
+from tests.support.console_backend.serving import Far, serving
 from tests.support.screenshots import NETWORK_CHANGED, browser, chromium_path
 from tests.support.screenshots import visit as open_page
 
@@ -63,43 +59,10 @@ def chromium() -> Iterator[Browser]:
         yield running
 
 
-@dataclass
-class Far:
-    """The scripted orchestrator as a test sees it."""
-
-    url: str
-    plants: Plants
-    server: uvicorn.Server
-
-    @property
-    def scene(self) -> Scene:
-        return self.plants.scene
-
-
-class ThreadServer(uvicorn.Server):
-    """uvicorn takes no signals in a thread of its own."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
 @pytest.fixture
 def far(built: Path) -> Iterator[Far]:
-    plants = Plants(Scene())
-    taken = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(build_app(plants, built), log_level="warning", timeout_graceful_shutdown=1)
-    server = ThreadServer(config)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [taken]}, daemon=True)
-    thread.start()
-    until = time.monotonic() + 10
-    while not server.started and time.monotonic() < until:
-        time.sleep(0.02)
-    yield Far(f"http://127.0.0.1:{taken.getsockname()[1]}", plants, server)
-    plants.scene.refuse_live = True  # ends the open lines, so that the server can stop
-    server.should_exit = True
-    thread.join(timeout=10)
-    taken.close()
+    with serving(built) as running:
+        yield running
 
 
 @dataclass

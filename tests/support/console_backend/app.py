@@ -36,13 +36,15 @@ def build_app(plants: Plants, dist: Path = DIST) -> FastAPI:
     @app.middleware("http")
     async def guard(request: Request, go_on: Any) -> Response:
         path = request.url.path
-        inside = request.cookies.get("session") == SESSION
+        token = request.headers.get("authorization") == f"Bearer {SESSION}"
+        inside = token or request.cookies.get("session") == SESSION
         if path.startswith(api) and path not in {f"{api}/session", f"{api}/setup"} and not inside:
             return problem(401, "Not logged in", remedy="Log in.")
         if (
             path.startswith(api)
             and request.method != "GET"
             and inside
+            and not token
             and request.headers.get("x-csrf-token") != "csrf"
         ):
             return problem(403, "The CSRF token is missing or wrong")

@@ -85,9 +85,10 @@ class Folder:
             channels=np.column_stack(columns),
             rate_hz=mine.rate_hz,
             unit=mine.unit,
-            rpm=beside.rpm,
+            rpm=beside.rpm if beside.rpm is not None else mine.rpm,
             load=beside.load,
-            start_ns=beside.start_ns or found.written_ns,
+            start_ns=beside.start_ns or mine.start_ns or found.written_ns,
+            overload=mine.overload,
         )
         declared = replace(declared, channel=0, tacho_channel=1 if len(columns) > 1 else None)
         return settle(heard, declared, arrived_ns=found.written_ns, source=found.path.name)
