@@ -42,6 +42,7 @@ from agent.folders import (
 from agent.identity import Identity
 from agent.versions import Floors, raised
 from manifests.audit import HEAD_FIELD, TreeHead, odd_head, remember
+from manifests.checking import check_fresh
 from manifests.errors import InternalError, MachineError, TrustError
 from manifests.messages import RepositoryVersions, SyncReply, SyncRequest, TrustStatus
 from manifests.model import DesiredState, WorkloadRelease
@@ -68,6 +69,7 @@ HEADS = "heads.json"
 FLOORS = "floors.json"
 # The clock floor is written only when it moved by this much: flash wears.
 FLOOR_STEP_S = 3600
+CHECKED_KEPT = 4  # repositories: both of what was accepted, and both of what is in force or just came
 
 Files = Mapping[str, bytes]
 
@@ -127,6 +129,7 @@ class TrustStore:
         self._adopted: DesiredState | None = None
         self._running: DesiredState | None = None
         self._broken_holds: tuple[BrokenHold, ...] = ()
+        self._checked: dict[bytes, VerifiedRepository] = {}
         self.notes: tuple[str, ...] = ()
         with disk_errors("cannot make the trust folder", folder):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -242,10 +245,12 @@ class TrustStore:
             return verified.state
         with disk_errors("cannot verify the instructions", self._folder), self._scratch() as scratch:
             identity = self._identity
-            director = _run_client(
-                scratch / "director", identity.director_root, have.director, new_director, identity.site
-            )
-            catalog = _run_client(scratch / "catalog", identity.catalog_root, have.catalog, new_catalog, None)
+            director, catalog = have.director, have.catalog  # checked in any case, by the last step
+            if held is None or new_director:
+                pinned = identity.director_root
+                director = _run_client(scratch / "director", pinned, have.director, new_director, identity.site)
+            if held is None or new_catalog:
+                catalog = _run_client(scratch / "catalog", identity.catalog_root, have.catalog, new_catalog, None)
         releases = self._releases(client, director, catalog, have.releases, now, end)
         with self._locked():
             verified = self._verify(_Kept(catalog, director, releases), now, self._newest(held))
@@ -264,8 +269,8 @@ class TrustStore:
         self, client: Source, director: Files, catalog: Files, held: Files, now: datetime, end: float
     ) -> dict[str, bytes]:
         """The bytes of every release the director names, by digest, once director and catalog agree on them."""
-        said = verify_repository(self._identity.director_root, director, now=now)
-        good = verify_repository(self._identity.catalog_root, catalog, now=now)
+        said = self._check(self._identity.director_root, director, now)
+        good = self._check(self._identity.catalog_root, catalog, now)
         wanted = _entries(said)
         mismatch = trust.compare(wanted, _entries(good))
         if mismatch is not None:
@@ -281,11 +286,11 @@ class TrustStore:
     def _verify(self, kept: _Kept, now: datetime | None, last: DesiredState | None) -> _Verified:
         """Every check there is, over one consistent set of files; ``now=None`` ignores expiry."""
         try:
-            director = verify_repository(self._identity.director_root, kept.director, now=now)
+            director = self._check(self._identity.director_root, kept.director, now)
         except TrustError as error:
             raise _inside(error, "director") from error
         try:
-            catalog = verify_repository(self._identity.catalog_root, kept.catalog, now=now)
+            catalog = self._check(self._identity.catalog_root, kept.catalog, now)
         except TrustError as error:
             raise _inside(error, "catalog") from error
         for signed in (director.timestamp, director.snapshot, director.targets):
@@ -319,6 +324,22 @@ class TrustStore:
         if isinstance(verdict, trust.Refusal):
             raise _error(verdict)
         return _Verified(kept, catalog, director, verdict.state, verdict.notes)
+
+    def _check(self, pinned: bytes, files: Files, now: datetime | None) -> VerifiedRepository:
+        """``verify_repository``; signatures over bytes that were found good in this process are not computed again,
+        only their freshness is asked anew."""
+        sum_ = hashlib.sha256(hashlib.sha256(pinned).digest())
+        for name, data in sorted(files.items()):
+            sum_.update(hashlib.sha256(name.encode()).digest() + hashlib.sha256(data).digest())
+        key = sum_.digest()
+        with self._mutex:
+            found = self._checked.pop(key, None) or verify_repository(pinned, files, now=None)
+            self._checked[key] = found
+            while len(self._checked) > CHECKED_KEPT:
+                del self._checked[next(iter(self._checked))]
+        if now is not None:
+            check_fresh(found, now)
+        return found
 
     def _held(self) -> _Verified | None:
         """What to start from and never to fall behind: ``accepted``, or ``activated`` if that is damaged."""

@@ -146,13 +146,11 @@ def verify_repository(
         check(name, lambda n=new: n.signed.verify_delegate("root", n.signed_bytes, n.signatures))
         root_bytes, root = files[name], new
     trusted = root.signed
-    _fresh(trusted, now, f"{trusted.version}.root.json")
 
     stamp: Timestamp | None = None
     if timestamp:
         stamp_file = _need(files, "timestamp.json")
         stamp = _signed_by(trusted, stamp_file, Timestamp, "timestamp.json")
-        _fresh(stamp, now, "timestamp.json")
         meta = stamp.snapshot_meta
         version = meta.version
     else:
@@ -165,7 +163,6 @@ def verify_repository(
     snapshot = _signed_by(trusted, data, Snapshot, name)
     if snapshot.version != version:
         raise TrustError(f"holds version {snapshot.version}", kind="mix-and-match", where=name)
-    _fresh(snapshot, now, name)
 
     wanted = snapshot.meta.get("targets.json")
     if wanted is None:
@@ -176,14 +173,24 @@ def verify_repository(
     targets = _signed_by(trusted, data, Targets, name)
     if targets.version != wanted.version:
         raise TrustError(f"holds version {targets.version}", kind="mix-and-match", where=name)
-    _fresh(targets, now, name)
-    delegated = _delegated(targets, snapshot, files, now)
-    return VerifiedRepository(trusted, root_bytes, stamp, snapshot, targets, delegated)
+    delegated = _delegated(targets, snapshot, files)
+    verified = VerifiedRepository(trusted, root_bytes, stamp, snapshot, targets, delegated)
+    if now is not None:
+        check_fresh(verified, now)
+    return verified
 
 
-def _delegated(
-    targets: Targets, snapshot: Snapshot, files: Mapping[str, bytes], now: datetime | None
-) -> dict[str, Targets]:
+def check_fresh(repository: VerifiedRepository, now: datetime) -> None:
+    """Raises TrustError (``expired``) that names the file."""
+    _fresh(repository.root, now, f"{repository.root.version}.root.json")
+    if repository.timestamp is not None:
+        _fresh(repository.timestamp, now, "timestamp.json")
+    named: dict[str, Snapshot | Targets] = {"snapshot": repository.snapshot, "targets": repository.targets}
+    for role, signed in (named | dict(repository.delegated)).items():
+        _fresh(signed, now, f"{signed.version}.{role}.json")
+
+
+def _delegated(targets: Targets, snapshot: Snapshot, files: Mapping[str, bytes]) -> dict[str, Targets]:
     """Every delegated role that the snapshot lists; one level deep, as the catalog is."""
     if targets.delegations is None:
         return {}
@@ -205,7 +212,6 @@ def _delegated(
             raise TrustError(f"holds version {metadata.signed.version}", kind="mix-and-match", where=name)
         if metadata.signed.delegations is not None:
             raise TrustError("a delegated role delegates further", kind="malformed", where=name)
-        _fresh(metadata.signed, now, name)
         found[role] = metadata.signed
     return found
 
@@ -419,8 +425,8 @@ def _signed_by(root: Root, data: bytes, kind: type[T], where: str) -> T:
     return metadata.signed
 
 
-def _fresh(signed: Root | Timestamp | Snapshot | Targets, now: datetime | None, where: str) -> None:
-    if now is not None and signed.is_expired(now):
+def _fresh(signed: Root | Timestamp | Snapshot | Targets, now: datetime, where: str) -> None:
+    if signed.is_expired(now):
         raise TrustError(f"expired at {signed.expires:%Y-%m-%d %H:%M} UTC", kind="expired", where=where)
 
 

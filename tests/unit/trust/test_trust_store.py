@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from dataclasses import replace
@@ -375,6 +376,22 @@ def test_a_cut_line_changes_nothing_and_raises_no_alarm(plant: Plant) -> None:
         plant.store.refresh(plant.source, plant.now)
     assert plant.store.status().refusal == ""
     assert plant.open().last_good(plant.now) == plant.good
+
+
+def test_what_was_checked_once_is_checked_again_when_its_bytes_change(plant: Plant) -> None:
+    """Also by the process that found it good, and also when the list of digests on disk was changed with it."""
+    assert plant.store.last_good(plant.now) == plant.good
+    for place in ("accepted", "activated"):
+        folder = (plant.state / "trust" / place).resolve()
+        file = next((folder / "director").glob("*.targets.json"))
+        data = file.read_bytes().replace(b"1.0", b"2.0", 1)
+        assert data != file.read_bytes()
+        file.write_bytes(data)
+        contents = json.loads((folder / "contents.json").read_text())
+        contents["files"][f"director/{file.name}"] = hashlib.sha256(data).hexdigest()
+        (folder / "contents.json").write_text(json.dumps(contents))
+    assert plant.store.last_good(plant.now) is None
+    assert plant.store.status().refusal in ("bad-digest", "bad-signature")
 
 
 def test_only_what_was_accepted_last_can_be_activated(plant: Plant) -> None:
