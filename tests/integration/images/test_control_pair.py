@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import json
-import os
 import secrets
 import shutil
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,62 +17,26 @@ from typing import Any
 import msgspec
 import pytest
 
-from agent.placement import ControlNode
-from agent.runtimes.base import Wanted, wanted
 from agent.runtimes.docker_engine import DockerRuntime
-from manifests.model import (
-    CONTEXT_NAME,
-    Artifact,
-    Conduit,
-    Control,
-    DesiredInstance,
-    PlacedInstance,
-    Resources,
-    RunContext,
-    SiteFacts,
-    WorkloadClass,
-    WorkloadRelease,
-    WriteGrant,
-)
-from manifests.oci import export_image
+from manifests.model import CONTEXT_NAME, Artifact, RunContext
 from tests.simulators.launch import Simulator, started
 from tests.support import tiny_worker
 from tests.support.engine import engine
 from tests.support.peers import mbpoll_read
-from workloads.images import build as images
-from workloads.images.recipes import named
+from tests.support.tank_container import (
+    CHANGES,
+    CONTROL,
+    GRANT,
+    LONGEST_MS,
+    TRIPS,
+    WRITES,
+    Shipped,
+    engine_runtime,
+    instance,
+    scan,
+)
 
 pytestmark = [pytest.mark.engine, pytest.mark.peer, pytest.mark.timeout(600)]
-
-GRANT = WriteGrant(segment="ot", protocol="modbus", target="tank-io", points=("*",))
-CONTROL = Control(period_ms=10, jitter_p999_us=50_000, watchdog_ms=50, max_stop_ms=5000, priority=60)
-WRITES, LONGEST_MS, TRIPS, CHANGES = 5, 7, 8, 11  # the tank's books
-
-
-def instance(artifact: Artifact, site: str, name: str, role: str, tank: tuple[str, int]) -> Wanted:
-    release = WorkloadRelease(
-        name="tank",
-        version="0.1.0",
-        workload_class=WorkloadClass.CONTROL,
-        artifacts=(artifact,),
-        resources=Resources(memory_mb=192, cpus=1, pids=96, scratch_mb=16),
-        conduits=(Conduit(segment="ot", ports=(tank[1],)),),
-        control=CONTROL,
-        writes=(GRANT,),
-    )
-    config = {
-        "live": None,
-        "place": {"area": "a", "line": "l", "asset": "p"},
-        "drivers": {"remote_io": {"host": "tank-io", "port": tank[1]}},
-        "pair": {"role": role, "name": "north"},
-    }
-    placed = PlacedInstance(
-        instance=DesiredInstance(name=name, node="edge", config=config),
-        release=release,
-        release_digest="sha256:" + "1" * 64,
-    )
-    made = wanted(SiteFacts(site=site, enterprise="acme", generation=1), placed, artifact.platform)
-    return replace(made, core=max(os.sched_getaffinity(0)))
 
 
 class Pair:
@@ -83,7 +44,7 @@ class Pair:
         self.runtime, self.folder, self.tank, self.site = runtime, folder, tank, site
         self.gateway = ""
         self.members = {
-            name: instance(artifact, site, name, role, ("tank-io", tank.port))
+            name: instance(artifact, site, tank.port, name, pair={"role": role, "name": "north"})
             for name, role in (("tank-a", "primary"), ("tank-b", "standby"))
         }
 
@@ -104,17 +65,13 @@ class Pair:
     def container(self, name: str) -> str:
         return f"sluice-{self.site}-edge-{name}"
 
-    def scan(self, name: str, *words: str) -> subprocess.CompletedProcess[str]:
-        line = ["docker", "exec", "-u", "10001", self.container(name), "python3", "-m", "vplc.scan", *words]
-        return subprocess.run(line, capture_output=True, text=True, timeout=60)
-
     def pair(self, name: str) -> dict[str, Any]:
-        done = self.scan(name, "status", "/run/shared", "--json")
+        done = scan(self.site, name, "status", "/run/shared", "--json")
         found: dict[str, Any] = json.loads(done.stdout) if done.stdout.startswith("{") else {}
         return (found.get("pair") or {}) if found.get("alive") else {}
 
     def counter(self, name: str) -> int:
-        done = self.scan(name, "watch", "/run/shared", "Tank.scans", "--json")
+        done = scan(self.site, name, "watch", "/run/shared", "Tank.scans", "--json")
         return int(json.loads(done.stdout)["values"]["Tank.scans"])
 
     def books(self) -> list[int]:
@@ -152,26 +109,14 @@ def folder() -> Iterator[Path]:
 
 
 @pytest.fixture
-def pair(folder: Path) -> Iterator[Pair]:
-    with engine() as available:
-        if not available:
-            pytest.skip(available.reason)
-        built = images.build([named("tank")])[0]
+def pair(folder: Path, shipped: Shipped) -> Iterator[Pair]:
+    with engine():
         site = f"p{secrets.token_hex(3)}"
-        runtime = DockerRuntime(folder, site=site, node="edge")
-        runtime.connect("ot")
-        line = ["docker", "network", "inspect", f"sluice-{site}-ot", "-f", "{{(index .IPAM.Config 0).Subnet}}"]
-        subnet = subprocess.run(line, check=True, capture_output=True, text=True).stdout.strip()
-        gateway = str(ipaddress.ip_network(subnet)[1])  # this machine, as the containers see it
-        node = ControlNode(cores=(max(os.sched_getaffinity(0)),), realtime=True, max_instances=2)
-        runtime = DockerRuntime(folder, site=site, node="edge", control=node, hosts={"tank-io": gateway})
-        saved = folder / "image.tar"
-        subprocess.run(["docker", "save", "-o", saved, built.digest], check=True, capture_output=True)
-        artifact = export_image(saved, folder / "blobs", runtime.platform)
+        runtime, gateway = engine_runtime(folder, site)
         with started("tank", "--level", "950", "--host", "0.0.0.0") as tank:
-            made = Pair(runtime, folder, tank, artifact, site)
+            made = Pair(runtime, folder, tank, shipped.artifact, site)
             try:
-                runtime.pull(artifact, partial(tiny_worker.blob_path, folder))
+                runtime.pull(shipped.artifact, partial(tiny_worker.blob_path, shipped.folder))
                 made.gateway = gateway
                 yield made
             finally:
@@ -184,6 +129,8 @@ def pair(folder: Path) -> Iterator[Pair]:
 
 def test_docker_kill_of_the_leader_loses_no_state_and_a_switch_loses_no_scan(pair: Pair) -> None:
     pair.start("tank-a")
+    pair.until("the primary to lead", {"tank-a": "leading"})
+    pair.wait_for_writes()  # by its own driver: the standby's waits for its turn
     pair.start("tank-b")
     pair.until("a ready pair", {"tank-a": "leading", "tank-b": "following"})
     pair.new_books()
@@ -202,7 +149,7 @@ def test_docker_kill_of_the_leader_loses_no_state_and_a_switch_loses_no_scan(pai
     pair.start("tank-a")  # the same container again: what a power cut and the engine do too
     pair.until("a ready pair", {"tank-a": "following", "tank-b": "leading"})
     before = pair.counter("tank-b")
-    assert pair.scan("tank-b", "switch", "/run/shared").returncode == 0
+    assert scan(pair.site, "tank-b", "switch", "/run/shared").returncode == 0
     pair.until("the switch", {"tank-a": "leading", "tank-b": "following"})
     assert pair.pair("tank-a")["reason"] == "took over as asked"
     assert pair.counter("tank-a") > before
