@@ -64,6 +64,10 @@ export type Family = (typeof FAMILIES)[number];
 export const FAMILY_WORD: Record<Family, string> = { bpfo: "BPFO", bpfi: "BPFI", bsf: "BSF", ftf: "FTF", shaft: "1×" };
 export const FAMILY_SAYS: Record<Family, string> = { bpfo: "outer race", bpfi: "inner race", bsf: "rolling element, twice its spin", ftf: "cage", shaft: "shaft" };
 
+const PART: Record<string, string> = { OR: "outer race", IR: "inner race", B: "rolling element", FTF: "cage" };
+/** An alert in words: `drive end: outer race`. */
+export const alertSaid = (alert: string): string => alert.replace(/: (OR|IR|B|FTF)\b/g, (_, part: string) => `: ${PART[part] ?? part}`);
+
 export interface Mark {
   hz: number;
   family: Family;
