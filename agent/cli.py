@@ -280,15 +280,23 @@ def _clear(asked: argparse.Namespace) -> int:
 
 
 def _readable(document: dict[str, Any]) -> str:
+    from manifests.secrets import fingerprint
+
     trust, buffer, link = document["trust"], document["buffer"], document["link"]
     generation = document.get("generation")
     lines = [
         f"node      {document['node']}  agent {document['agentVersion']}  {document['runtime']}",
         f"trust     generation {generation if generation is not None else 'none yet'}"
-        f"  director {trust.get('director_version', 0)}  catalog {trust.get('catalog_version', 0)}",
+        f"  director {trust.get('director_version', 0)}  catalog {trust.get('catalog_version', 0)}"
+        f"  last checked {_moment(trust['checked_ns'] // 10**9) if trust.get('checked_ns') else 'never'}",
     ]
     if trust.get("refusal"):
-        lines.append(f"refused   {trust['refusal']}: {trust.get('refusal_detail', '')}")
+        since = _moment(trust.get("refusal_ns", 0) // 10**9)
+        lines.append(f"refused   {trust['refusal']} at {since}: {trust.get('refusal_detail', '')}")
+    if document.get("certificateNotAfterNs"):
+        lines.append(f"node      certificate until {_moment(document['certificateNotAfterNs'] // 10**9)}")
+    if document.get("sealingKey"):
+        lines.append(f"secrets   sealed to {fingerprint(document['sealingKey'])}")
     up = "up" if link["up"] else f"down, {link['failures']} tries: {link['reason']}" if link["failures"] else "idle"
     lines.append(f"link      {up}")
     lines.append(
@@ -415,6 +423,7 @@ async def _serve(config: AgentConfig, identity: Identity) -> None:
             sealing_key=keeper.public,
             inquiries=inquiries,
             holding=Holding(HoldBook(state, config.changes)),
+            kept=Kept(config.kept_folder, config.kept.cap_mb << 20),
         ),
         node=identity.node,
         version=_version(),

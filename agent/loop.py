@@ -501,6 +501,8 @@ class Loop:
                 memory.attempts.get(name, Attempts()),
                 instructed=memory.wanted is not None,
                 unplaceable=memory.unplaceable.get(name, ""),
+                kept_bytes=memory.kept.get(name, 0),
+                overfull=self._overfull(name),
                 now_ns=now_ns,
                 wall_ns=wall_ns,
             )
@@ -508,6 +510,10 @@ class Loop:
         if statuses.keys() != memory.statuses.keys():
             self._changed.set()
         memory.statuses = statuses
+
+    def _overfull(self, name: str) -> str:
+        kept = self._parts.kept
+        return "" if kept is None else overfull(self.memory.kept.get(name, 0), kept.cap_bytes)
 
     def _tell_change(self, before: InstanceStatus | None, after: InstanceStatus) -> None:
         if before is None or (before.state, before.reason, before.runtime_id) != (
@@ -627,6 +633,8 @@ class Loop:
             },
             "waiting": memory.waiting,
             "holds": parts.holding.now,
+            "sealingKey": parts.sealing_key,
+            "certificateNotAfterNs": parts.centre.certificate_not_after_ns(),
         }
 
     # ------------------------------------------------------------ certificate

@@ -15,7 +15,7 @@ import typer
 from rich.markup import escape
 
 from manifests.errors import MachineError, TrustError
-from manifests.secrets import MAX_SECRET_BYTES, SecretPlace, seal
+from manifests.secrets import MAX_SECRET_BYTES, SecretPlace, fingerprint, seal
 from orchestrator.api.secret_shapes import SecretRemoval, SecretRequest, SecretsView
 from orchestrator.cli.connection import Connection
 from orchestrator.cli.output import JsonFlag, ServerOption, age_text, console, print_json, print_table
@@ -49,11 +49,12 @@ def set_secret(
     """Seal a secret for the node that runs the instance. A new value replaces the old one without a restart."""
     connection = Connection(server)
     view = connection.get(_path(site, instance), SecretsView)
-    if view.sealing_key is None or view.fingerprint is None:
+    if view.sealing_key is None:
         what = f"node {view.node} has not told its sealing key yet"
         raise MachineError(what, where=f"{site}/{instance}", remedy="start its agent, or wait for its first report")
-    if pinned is not None and pinned != view.fingerprint:
-        what = f"the centre says {view.fingerprint} for {view.node}, not {pinned}"
+    found = fingerprint(view.sealing_key)  # of the very key that is used, not what the centre says of it
+    if pinned is not None and pinned != found:
+        what = f"the centre gives key {found} for {view.node}, not {pinned}"
         raise TrustError(what, kind="other-key", where=f"{site}/{view.node}", remedy="ask at the node: agent status")
     value = _read(file)
     before = max((one.version for one in view.secrets if one.name == name), default=0)
@@ -104,7 +105,7 @@ def _show(view: SecretsView, as_json: bool) -> None:
     if as_json:
         print_json(view)
         return
-    key = view.fingerprint or "not told yet"
+    key = fingerprint(view.sealing_key) if view.sealing_key else "not told yet"
     console.print(f"{view.site}/{view.instance} on {view.node}, sealing key {key}")
     rows = [
         (

@@ -19,6 +19,7 @@ import yaml
 from agent.status import read_status
 from manifests.messages import State
 from manifests.oci import pack_process
+from manifests.secrets import fingerprint
 from tests.support.agent_node import ROOT, SITE, Node
 from tests.support.listeners import tcp_listeners
 from tests.support.orchestrator_fake import OrchestratorFake
@@ -229,6 +230,11 @@ def test_status_for_people_and_for_machines(node: Node) -> None:
     assert "press  Running (Ok)" in said
     document = json.loads(subprocess.run([*command, "--json"], cwd=ROOT, capture_output=True, check=True).stdout)
     assert {"trust", "instances", "buffer", "link", "waiting"} <= document.keys()
+    assert f"sealed to {fingerprint(document['sealingKey'])}" in said
+    node.far.assign(SITE, [], generation=0)
+    node.until(lambda: node.status()["trust"].get("refusal") == "rollback", "not refused")
+    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert "refused   rollback at " in said
 
 
 def test_enrolment_writes_a_configuration_that_runs(folder: Path) -> None:
