@@ -360,6 +360,7 @@ async def _serve(config: AgentConfig, identity: Identity) -> None:
     from agent.holdbook import HoldBook
     from agent.holding import Holding
     from agent.inquiries import Inquiries
+    from agent.kept import Kept
     from agent.ledger import Ledger
     from agent.loop import Loop
     from agent.parts import Parts, Timing

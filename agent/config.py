@@ -38,6 +38,12 @@ class BufferConfig(_Part, frozen=True):
     cap_mb: Annotated[int, Meta(ge=1, le=1 << 20)] = 512
 
 
+class KeptConfig(_Part, frozen=True):
+    """``cap_mb``: what one instance may keep on disk across restarts (MiB). More is told and counted, never cut off."""
+
+    cap_mb: Annotated[int, Meta(ge=1, le=1 << 20)] = 1024
+
+
 class ControlConfig(_Part, frozen=True):
     """What this machine can honour of class control; without it, nothing of that class is placed here.
 
@@ -84,6 +90,7 @@ class AgentConfig(_Part, frozen=True):
     segments: Mapping[str, SegmentConfig] = {}
     hosts: Mapping[str, str] = {}
     buffer: BufferConfig = BufferConfig()
+    kept: KeptConfig = KeptConfig()
     control: ControlConfig = ControlConfig()
     changes: Changes = Changes()
     poll_s: Annotated[float, Meta(ge=0.2, le=300)] = 2.0
@@ -101,6 +108,11 @@ class AgentConfig(_Part, frozen=True):
         if isinstance(self.runtime, KubernetesConfig) and self.runtime.run_folder:
             return Path(self.runtime.run_folder)
         return self.state_folder / "run"
+
+    @property
+    def kept_folder(self) -> Path:
+        """Of all instances: what outlives their restarts."""
+        return self.run_folder.parent / "kept"
 
 
 def load_config(path: Path) -> AgentConfig:

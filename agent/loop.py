@@ -25,6 +25,7 @@ from agent.actions import Action, Change, Configure, Connect, Pull, Remove, Repl
 from agent.buffer import Buffer
 from agent.execute import fetch_missing
 from agent.holds import goes_on, words
+from agent.kept import overfull
 from agent.ledger import LedgerPage
 from agent.parts import Memory, Parts, Timing
 from agent.placement import ControlNode

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -16,6 +16,7 @@ from agent.events import EventLog
 from agent.execute import Blobs, Executor, InThread
 from agent.holding import Holding
 from agent.inquiries import Inquiries
+from agent.kept import Kept
 from agent.ledger import Ledger
 from agent.runtimes.base import Attempts, Observed, Runtime, Wanted
 from agent.uplink import Uplink
@@ -77,6 +78,7 @@ class Parts:
     sealing_key: str = ""  # what secrets for this node are sealed with
     inquiries: Inquiries | None = None  # None: nobody may ask
     holding: Holding = field(default_factory=Holding)
+    kept: Kept | None = None  # None: what instances keep is not measured
 
 
 @dataclass(slots=True)
@@ -96,6 +98,7 @@ class Memory:
     renewal_fault: str = ""
     restage: bool = False  # what runs is not what the signed files on disk say: the next verified state is activated
     buffer: BufferStatus = field(default_factory=BufferStatus)
+    kept: Mapping[str, int] = field(default_factory=dict)  # bytes on disk by instance
 
     def artifacts(self) -> list[Artifact]:
         """Of the instances wanted here."""

@@ -19,10 +19,13 @@ from typing import Any
 import msgspec
 
 from agent.busserver import Voice
+from agent.kept import MEASURE as KEPT_MEASURE
+from agent.kept import REASON as KEPT_FULL
 from agent.plan import NOT_PLACEABLE, is_crash_loop
 from agent.runtimes.base import Attempts, ObservedInstance, Phase, Wanted
 from manifests.errors import InternalError, MachineError
 from manifests.messages import InstanceStatus, State
+from manifests.model import WorkloadClass
 
 SOCKET_NAME = "agent.sock"
 DENIED_MEASURE = "conduits_denied"  # packets, since the agent began
@@ -139,13 +142,22 @@ def judge(
     *,
     instructed: bool = True,
     unplaceable: str = "",
+    kept_bytes: int = 0,
+    overfull: str = "",
     now_ns: int,
     wall_ns: int,
 ) -> InstanceStatus:
-    """The status of one instance. ``since_ns`` moves only when one of the two words does."""
+    """The status of one instance. ``since_ns`` moves only when one of the two words does.
+
+    ``kept_bytes``: what it keeps on disk; ``overfull`` why that is too much. Class control is never called degraded for
+    that: it must not hold up a rollout that mends it.
+    """
     seen, own, reason, detail = look(
         wanted, found, voice, attempts, now_ns, instructed=instructed, unplaceable=unplaceable
     )
+    of_control = wanted is not None and wanted.release.workload_class is WorkloadClass.CONTROL
+    if overfull and seen is Seen.WELL and not of_control:
+        seen, reason, detail = Seen.UNWELL, KEPT_FULL, overfull
     state = next_state(before.state if before else State.PENDING, seen)
     if own is not None and own not in (State.REMOVED, State.STOPPING):
         state = own
@@ -159,6 +171,8 @@ def judge(
     measures = dict(said.measures) if said else {}
     if found is not None and found.denied:
         measures[DENIED_MEASURE] = float(found.denied)
+    if kept_bytes:
+        measures[KEPT_MEASURE] = float(kept_bytes)
     return InstanceStatus(
         name=name,
         state=state,

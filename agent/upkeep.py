@@ -15,12 +15,14 @@ from functools import partial
 from typing import Protocol
 
 from agent.buffer import Buffer
+from agent.kept import overfull
 from agent.parts import Memory, Parts
 from manifests.errors import MachineError, UnreachableError
 from manifests.messages import Severity
 
 ROUND_S = 5.0
 PRUNE_S = 600.0
+KEPT_S = 60.0
 DROP_NOTICE_NS = 60 * 1_000_000_000
 
 _log = logging.getLogger("agent.upkeep")
@@ -50,10 +52,11 @@ class Upkeep:
         self._wall_ns = wall_ns
         self._last_drop_notice_ns = 0
         self._rejected: set[str] = set()
+        self._overfull: set[str] = set()
         self._damage = ""
 
     async def run(self) -> None:
-        next_prune = 0.0
+        next_prune = next_kept = 0.0
         while True:
             memory, parts = self._memory, self._parts
             before = memory.buffer.dropped_samples
@@ -69,6 +72,9 @@ class Upkeep:
                 _log.error("upkeep of the buffer failed", extra={"error": str(error)})
             self._tell_dropped(memory.buffer.dropped_samples - before)
             self._tell_rejected()
+            if time.monotonic() >= next_kept:
+                next_kept = time.monotonic() + KEPT_S
+                await self.measure_kept()
             await self._save()
             await asyncio.sleep(ROUND_S)
 
@@ -84,6 +90,17 @@ class Upkeep:
             text = f"it broke the rules of the local bus: {bus.reasons.get(name, '')}"
             self._tell(Severity.WARNING, "bus-refused", name, text)
             self._rejected.add(name)
+
+    async def measure_kept(self) -> None:
+        """What instances keep on disk; who begins to keep too much is told of once."""
+        kept = self._parts.kept
+        if kept is None:
+            return
+        sizes = self._memory.kept = await self._parts.in_thread(kept.measure)
+        over = {name: why for name, size in sizes.items() if (why := overfull(size, kept.cap_bytes))}
+        for name in over.keys() - self._overfull:
+            self._tell(Severity.WARNING, "kept-full", name, over[name])
+        self._overfull = set(over)
 
     async def tell_damage(self) -> None:
         """Acknowledged samples may be gone: the one loss that no gap can count must at least be said."""

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from agent.kept import Kept
 from agent.ledger import Ledger
 from manifests.errors import MachineError, TrustError, UnreachableError
 from manifests.model import (
@@ -226,6 +227,23 @@ async def test_a_damaged_buffer_is_told_once(world: World) -> None:
     await world.loop.upkeep.tell_damage()
     await world.loop.upkeep.tell_damage()
     assert (await world.kinds()).count("buffer-damaged") == 1
+
+
+async def test_an_instance_that_keeps_too_much_on_disk_is_told_of_once_and_runs_on(
+    world: World, tmp_path: Path
+) -> None:
+    await world.loop.adopt(state(1, "press"))
+    await world.settle()
+    world.loop._parts.kept = Kept(tmp_path / "kept", 1 << 20)
+    (tmp_path / "kept" / "press").mkdir(parents=True)
+    (tmp_path / "kept" / "press" / "baseline").write_bytes(bytes(3 << 20))
+    await world.loop.upkeep.measure_kept()
+    await world.loop.upkeep.measure_kept()
+    await world.settle()
+    assert (await world.kinds()).count("kept-full") == 1
+    (status,) = (await world.loop.report()).instances
+    assert status.measures["kept_bytes"] >= 3 << 20
+    assert world.runtime.starts == ["press"]
 
 
 # ---------------------------------------------------------------- live parameters

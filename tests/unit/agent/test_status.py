@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from agent.busserver import Voice
+from agent.kept import overfull
 from agent.runtimes.base import Attempts, ObservedInstance, Phase, Wanted, wanted
 from agent.status import TRANSITIONS, Seen, judge, next_state
 from manifests.errors import InternalError
@@ -188,3 +190,27 @@ def test_every_look_has_a_next_state_and_what_was_removed_can_only_begin_again()
                 assert next_state(state, seen) is TRANSITIONS[state, seen]
     with pytest.raises(InternalError):
         next_state(State.REMOVED, Seen.WELL)
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [(WorkloadClass.ANALYTICS, "Running (KeptFull)"), (WorkloadClass.CONTROL, "Running (Ok)")],
+)
+def test_who_keeps_too_much_on_disk_is_told_and_runs_on_and_class_control_is_not_even_degraded(
+    kind: WorkloadClass, expected: str
+) -> None:
+    one = make()
+    one = replace(one, release=msgspec.structs.replace(one.release, workload_class=kind))
+    over = overfull(3 << 30, 1 << 30)
+    status = judge("press", None, one, found(one), voice(), Attempts(), kept_bytes=3 << 30, overfull=over,
+                   now_ns=101 * SECOND, wall_ns=7)  # fmt: skip
+    assert f"{status.state.value} ({status.reason})" == expected
+    assert status.measures["kept_bytes"] == 3 << 30
+    assert ("3072 MiB" in status.detail) is (kind is WorkloadClass.ANALYTICS)
+
+
+def test_an_own_complaint_of_a_workload_comes_before_what_it_keeps() -> None:
+    one = make()
+    status = judge("press", None, one, found(one), voice(State.FAILED, "BadConfig"), Attempts(), overfull="too much",
+                   now_ns=101 * SECOND, wall_ns=7)  # fmt: skip
+    assert (status.state, status.reason) == (State.FAILED, "BadConfig")
