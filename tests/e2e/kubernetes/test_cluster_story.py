@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -165,31 +165,39 @@ def test_a_broken_kubeconfig_and_a_missing_permission_are_said_wherever_people_l
     before, kubeconfig = plant.lives(), plant.space.kubeconfig
     right = kubeconfig.read_text()
     kubeconfig.write_text("clusters: [")
-    plant.agents[SITE].kill9()
-    plant.agents[SITE].start()
-    told_everywhere(plant, "the kubeconfig cannot be used")
-    plant.until_data()
-    kubeconfig.write_text(right)
+    try:
+        plant.agents[SITE].kill9()
+        plant.agents[SITE].start()
+        told_everywhere(plant, "the kubeconfig cannot be used")
+        plant.until_data()
+    finally:
+        kubeconfig.write_text(right)
     plant.agents[SITE].kill9()
     plant.agents[SITE].start()
     plant.until("the cluster again", lambda: not plant.waits())
-    role = plant.space.get("role", "sluice-agent")
-    without = [rule for rule in role["rules"] if "deployments" not in rule["resources"]]
-    kubectl("patch", "role", "sluice-agent", "-n", plant.space.name, "-p", json.dumps({"rules": without}))
-    plant.agents[SITE].kill9()
-    plant.agents[SITE].start()
-    told_everywhere(plant, "forbidden")
-    plant.until_data()
-    kubectl("patch", "role", "sluice-agent", "-n", plant.space.name, "-p", json.dumps({"rules": role["rules"]}))
+    rules = plant.space.get("role", "sluice-agent")["rules"]
+    give(plant, [rule for rule in rules if "deployments" not in rule["resources"]])
+    try:
+        plant.agents[SITE].kill9()
+        plant.agents[SITE].start()
+        told_everywhere(plant, "forbidden")
+        plant.until_data()
+    finally:
+        give(plant, rules)
     plant.until("the cluster again", lambda: not plant.waits())
     plant.until_running()
     assert plant.lives() == before
 
 
+def give(plant: ClusterStage, rules: list[Any]) -> None:
+    """The role holds these, and nothing else."""
+    kubectl("patch", "role", "sluice-agent", "-n", plant.space.name, "--type=merge", "-p", json.dumps({"rules": rules}))
+
+
 def told_everywhere(plant: ClusterStage, words: str) -> None:
     plant.until(words, lambda: any(words in why for why in plant.waits()))
     assert words in plant.sluice("site", "show", SITE, parse=False)
-    status = [sys.executable, "-m", "agent", "status", "--config", str(plant.config)]
+    status = [sys.executable, "-m", "agent", "status", "--state", str(plant.config.parent)]
     assert words in subprocess.run(status, capture_output=True, text=True, cwd=ROOT, check=False).stdout
     read_in_console(plant, "Nodes", words)
 
