@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from fastapi import APIRouter, Request, Response
 
-from orchestrator.api.callers import SESSION_COOKIE, CentreDep, check_origin, needs, open_to_all
+from orchestrator.api.callers import SESSION_COOKIE, CentreDep, check_origin, needs, open_to_all, session_of
 from orchestrator.api.people_shapes import (
     SECOND_FACTOR,
     ApiTokenRequest,
@@ -32,8 +32,7 @@ router = APIRouter(tags=["access"])
 @router.get("/session", dependencies=[open_to_all("says only whether the caller is logged in")])
 def read_session(request: Request, centre: CentreDep) -> SessionView:
     """Who is logged in, and whether a first password is still missing."""
-    session_id = request.cookies.get(SESSION_COOKIE)
-    found = centre.access.session(session_id) if session_id else None
+    found = session_of(request, centre)
     if found is None:
         provider = centre.provider.config.name if centre.provider else None
         return SessionView(authenticated=False, setup_required=centre.access.setup_required, provider=provider)

@@ -21,6 +21,7 @@ from starlette.routing import BaseRoute
 from manifests.model import Site
 from orchestrator.api.problems import ApiError
 from orchestrator.centre import Centre
+from orchestrator.people.access import Session
 from orchestrator.people.permissions import Permission, Place, Principal, Verdict
 from orchestrator.store import sites
 
@@ -137,9 +138,14 @@ def caller_again(request: Request, centre: Centre) -> Principal | None:
     bearer = request.headers.get("authorization", "").partition(" ")[2]
     if bearer:
         return centre.access.bearer(bearer)
-    session_id = request.cookies.get(SESSION_COOKIE)
-    found = centre.access.session(session_id) if session_id else None
+    found = session_of(request, centre)
     return found.principal if found else None
+
+
+def session_of(request: Request, centre: Centre) -> Session | None:
+    """The session that a browser's cookie names."""
+    session_id = request.cookies.get(SESSION_COOKIE)
+    return centre.access.session(session_id) if session_id else None
 
 
 def visible(caller: Principal, centre: Centre) -> frozenset[str] | None:

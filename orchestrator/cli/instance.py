@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -12,12 +12,10 @@ from rich.markup import escape
 from manifests.errors import DocumentError, Problem, SluiceError
 from orchestrator.api.schemas import AnswerView, InquiryEnd, InquiryRequest, ParametersRequest, ParametersView
 from orchestrator.cli.connection import Connection
-from orchestrator.cli.output import JsonFlag, ServerOption, age_text, console, print_json, print_table
+from orchestrator.cli.options import InstanceName, SiteName, Why
+from orchestrator.cli.output import JsonFlag, ServerOption, age_text, console, errors, print_json, print_table
 
 app = typer.Typer(help="Live parameters: what may be set while an instance runs.", no_args_is_help=True)
-SiteName = Annotated[str, typer.Argument(help="Name of the site.")]
-InstanceName = Annotated[str, typer.Argument(help="Name of the instance.")]
-Why = Annotated[str, typer.Option("--why", help="The reason; kept in the record.")]
 
 
 @app.command("list")
@@ -25,7 +23,7 @@ def list_parameters(
     site: SiteName, instance: InstanceName, server: ServerOption = None, as_json: JsonFlag = False
 ) -> None:
     """What may be set, within which signed range, and who has set what."""
-    _show(Connection(server).get(_path(site, instance, "parameters"), ParametersView), as_json)
+    _show(Connection(server).get(instance_path(site, instance, "parameters"), ParametersView), as_json)
 
 
 @app.command("set")
@@ -39,7 +37,7 @@ def set_parameters(
 ) -> None:
     """Set live parameters: all of them or none. The instance goes on running."""
     request = ParametersRequest(values=pairs(values), why=why)
-    _show(Connection(server).put(_path(site, instance, "parameters"), request, ParametersView), as_json)
+    _show(Connection(server).put(instance_path(site, instance, "parameters"), request, ParametersView), as_json)
 
 
 @app.command("clear")
@@ -53,7 +51,7 @@ def clear_parameters(
 ) -> None:
     """Take back what was set: what the fleet says holds again."""
     request = ParametersRequest(clear=names, why=why)
-    _show(Connection(server).put(_path(site, instance, "parameters"), request, ParametersView), as_json)
+    _show(Connection(server).put(instance_path(site, instance, "parameters"), request, ParametersView), as_json)
 
 
 def inquire(
@@ -69,22 +67,29 @@ def inquire(
     """Ask a running instance to read something. It changes nothing there."""
     request = InquiryRequest(kind=kind, arguments=pairs(arguments or ()), timeout_s=timeout)
     connection = Connection(server)
-    path = _path(site, instance, "inquiries")
-    if not follow:
+    if follow:
+        for answer in answers(connection, site, instance, request):
+            _answer(answer, as_json)
+    else:
+        path = instance_path(site, instance, "inquiries")
         _answer(connection.post(path, request, AnswerView, timeout_s=timeout + 15), as_json)
-        return
-    for event, data in connection.stream(path, request, timeout_s=timeout + 15):
+
+
+def answers(connection: Connection, site: str, instance: str, request: InquiryRequest) -> Iterator[AnswerView]:
+    """Of one inquiry, as they come, until its end. Raises SluiceError when that is not the end it asked for."""
+    path = instance_path(site, instance, "inquiries")
+    for event, data in connection.stream(path, request, timeout_s=request.timeout_s + 15):
         if event == "answer":
-            _answer(AnswerView.model_validate_json(data), as_json)
+            yield AnswerView.model_validate_json(data)
         elif event == "end":
             end = InquiryEnd.model_validate_json(data)
             if end.dropped:
-                console.print(f"[dim]{end.dropped} answers came faster than they were read[/]")
+                errors.print(f"[dim]{end.dropped} answers came faster than they were read[/]")
             if end.reason not in ("final", "timeout"):
-                raise SluiceError(end.detail or end.reason, where=f"{site}/{instance} {kind}")
+                raise SluiceError(end.detail or end.reason, where=f"{site}/{instance} {request.kind}")
 
 
-def _path(site: str, instance: str, rest: str) -> str:
+def instance_path(site: str, instance: str, rest: str) -> str:
     return f"/sites/{site}/instances/{instance}/{rest}"
 
 

@@ -13,10 +13,10 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from manifests.errors import SluiceError
-from orchestrator.api.schemas import AnswerView, InquiryEnd, InquiryRequest, ParametersRequest, ParametersView
+from orchestrator.api.schemas import AnswerView, InquiryRequest, ParametersRequest, ParametersView
 from orchestrator.cli.connection import Connection
-from orchestrator.cli.instance import InstanceName, SiteName, Why, pairs
+from orchestrator.cli.instance import answers, instance_path, pairs
+from orchestrator.cli.options import InstanceName, SiteName, Why
 from orchestrator.cli.output import JsonFlag, ServerOption, console, print_json, print_table
 
 app = typer.Typer(help="A control program at a site.", no_args_is_help=True)
@@ -36,27 +36,20 @@ def watch(
     """Live values, as they were at the end of one scan."""
     arguments: dict[str, Any] = {"paths": paths, "every_ms": every * 1000, "seconds": seconds}
     request = InquiryRequest(kind="watch", arguments=arguments, timeout_s=min(seconds + 15, 3600))
-    where = f"/sites/{site}/instances/{instance}/inquiries"
-    for event, data in Connection(server).stream(where, request, timeout_s=seconds + 30):
-        if event == "answer":
-            answer = AnswerView.model_validate_json(data)
-            if as_json:
-                print_json(answer.value)
-            elif isinstance(answer.value, Mapping):
-                values: Mapping[str, Any] = answer.value.get("values", {})
-                told = "  ".join(f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in values.items())
-                console.print(told, markup=False, soft_wrap=True)
-        elif event == "end":
-            end = InquiryEnd.model_validate_json(data)
-            if end.reason not in ("final", "timeout"):
-                raise SluiceError(end.detail or end.reason, where=f"{site}/{instance}")
+    for answer in answers(Connection(server), site, instance, request):
+        if as_json:
+            print_json(answer.value)
+        elif isinstance(answer.value, Mapping):
+            values: Mapping[str, Any] = answer.value.get("values", {})
+            told = "  ".join(f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in values.items())
+            console.print(told, markup=False, soft_wrap=True)
 
 
 @app.command()
 def status(site: SiteName, instance: InstanceName, server: ServerOption = None, as_json: JsonFlag = False) -> None:
     """Tasks, alarms, drivers and what is forced."""
     request = InquiryRequest(kind="status", arguments={}, timeout_s=15)
-    path = f"/sites/{site}/instances/{instance}/inquiries"
+    path = instance_path(site, instance, "inquiries")
     said: Any = Connection(server).post(path, request, AnswerView, timeout_s=30).value
     if as_json or not isinstance(said, Mapping):
         print_json(said)
@@ -118,7 +111,7 @@ def unforce(
 
 
 def _put(server: str | None, site: str, instance: str, request: ParametersRequest) -> ParametersView:
-    return Connection(server).put(f"/sites/{site}/instances/{instance}/parameters", request, ParametersView)
+    return Connection(server).put(instance_path(site, instance, "parameters"), request, ParametersView)
 
 
 def _told(view: ParametersView, as_json: bool) -> None:

@@ -18,13 +18,11 @@ from manifests.errors import MachineError, TrustError
 from manifests.secrets import MAX_SECRET_BYTES, SecretPlace, fingerprint, seal
 from orchestrator.api.secret_shapes import SecretRemoval, SecretRequest, SecretsView
 from orchestrator.cli.connection import Connection
+from orchestrator.cli.options import InstanceName, SiteName, Why
 from orchestrator.cli.output import JsonFlag, ServerOption, age_text, console, print_json, print_table
 
 app = typer.Typer(help="Secrets of instances: sealed here, opened on the node only.", no_args_is_help=True)
-SiteName = Annotated[str, typer.Argument(help="Name of the site.")]
-InstanceName = Annotated[str, typer.Argument(help="Name of the instance.")]
 SecretName = Annotated[str, typer.Argument(help="Name of the secret, as the configuration says it.")]
-Why = Annotated[str, typer.Option("--why", help="The reason; kept in the record.")]
 
 
 @app.command("list")

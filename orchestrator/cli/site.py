@@ -10,6 +10,7 @@ from rich.markup import escape
 from orchestrator.api.renewals import RenewalRequest, RenewalView
 from orchestrator.api.schemas import EnrolTokenRequest, EnrolTokenView, SiteSummary, SiteView, ValueView
 from orchestrator.cli.connection import Connection
+from orchestrator.cli.options import SiteName
 from orchestrator.cli.output import (
     JsonFlag,
     ServerOption,
@@ -22,7 +23,6 @@ from orchestrator.cli.output import (
 )
 
 app = typer.Typer(help="Look at sites, and admit new nodes.", no_args_is_help=True)
-SiteName = Annotated[str, typer.Argument(help="Name of the site.")]
 
 
 @app.command("list")
