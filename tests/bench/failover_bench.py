@@ -100,7 +100,8 @@ def figures() -> Iterator[Figure]:
             "cores": [cores[-1], cores[0]],
         }
         yield from _one_machine(folder, row)
-        yield from _two_machines(folder, row)
+        for missed in (3, 2):
+            yield from _two_machines(folder, row, missed)
 
 
 def _other(role: str) -> str:
@@ -176,8 +177,9 @@ def _quiet(pair: PairOfHosts, kind: str) -> Iterator[Figure]:
     yield Figure(key=f"failover_late_frames_{kind}", value=late, unit=f"of {frames} frames")
 
 
-def _two_machines(folder: Path, row: dict[str, object]) -> Iterator[Figure]:
-    """Over UDP, both on this machine: the way between them is short, everything else is as it would be."""
+def _two_machines(folder: Path, row: dict[str, object], missed: int) -> Iterator[Figure]:
+    """Over UDP, both on this machine: the way between them is short, everything else is as it would be. 3 missed scans
+    are the default, and take a quarter of a scan more than 3 by their nature; 2 stay within the limit."""
     chance = random.Random(2)
     ports = []
     with contextlib.ExitStack() as stack:
@@ -186,8 +188,10 @@ def _two_machines(folder: Path, row: dict[str, object]) -> Iterator[Figure]:
             sock.bind(("127.0.0.1", 0))
             ports.append(f"127.0.0.1:{sock.getsockname()[1]}")
     tables = {
-        role: {"listen": ports[i], "peer": ports[1 - i], "partition": "stop"} for i, role in enumerate(ROLES)
-    }  # fmt: skip
+        role: {"listen": ports[i], "peer": ports[1 - i], "partition": "stop", "missed_scans": missed}
+        for i, role in enumerate(ROLES)
+    }
+    infix = "" if missed == 3 else f"_missed_{missed}"
     with (
         PairOfHosts(folder, row, tables) as pair,
         contextlib.closing(Looker([pair.run[r] for r in ROLES])) as looker,
@@ -195,15 +199,22 @@ def _two_machines(folder: Path, row: dict[str, object]) -> Iterator[Figure]:
         gaps = sorted(_kill(pair, looker, chance) for _ in range(NETWORK_KILLS))
         for text, value in (("p50", gaps[len(gaps) // 2]), ("worst", gaps[-1])):
             yield Figure(
-                key=f"failover_network_scans_{text}",
+                key=f"failover_network{infix}_scans_{text}",
                 value=value,
-                unit=f"scans of {PERIOD_MS} ms without outputs after kill -9, of {NETWORK_KILLS}, missed_scans 3",
-                goal="<= 4",
-                compared_to="three missed scans and one begun",
-                ratio=value / 4,
+                unit=f"scans of {PERIOD_MS} ms without outputs, of {NETWORK_KILLS} kills -9, missed_scans {missed}",
+                goal=f"<= {missed + 1}",
+                compared_to=f"{missed} missed scans and one begun",
+                ratio=value / (missed + 1),
             )
+        before = {r: pair.pair(r) for r in ROLES}
+        time.sleep(QUIET_S)
+        after = {r: pair.pair(r) for r in ROLES}
+        needless = sum(after[r].takeovers - before[r].takeovers for r in ROLES)
+        silent = sum(after[r].suspended - before[r].suspended for r in ROLES)
+        for key, value, unit in (("needless", needless, "take-overs"), ("suspended", silent, "scans without a lease")):
+            yield Figure(key=f"failover_network{infix}_{key}", value=value, unit=f"{unit} in {QUIET_S} s", goal="0")
         yield Figure(
-            key="failover_network_two_masters",
+            key=f"failover_network{infix}_two_masters",
             value=looker.two_masters,
             unit=f"moments in which two might have driven, in {NETWORK_KILLS} kills",
             goal="0",
