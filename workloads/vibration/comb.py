@@ -44,7 +44,7 @@ GROUND = 0.5
 # How far a family may fall short of a turn beside, or of its half and third, before it is held to be theirs.
 BESIDE, FRACTION = 0.0, 0.0
 # Relatives are looked at only from this distance to the decoys on.
-WORTH = 0.1
+WORTH = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +118,13 @@ class Lines:
         self.per_order = shaft_hz / spectrum.step_hz  # bins
         level = spectrum.level
         self.masked = masked(level, spectrum.step_hz, shaft_hz)
-        bare = np.where(self.masked, 0.0, np.maximum(level - GROUND, 0.0))
-        self.levels = Levels(widened(bare, 2).astype(np.float32), self.masked, self.per_order)
-        capped = np.where(self.masked, UNKNOWN, np.clip(level - NOISE, 0.0, CAP))
-        capped[: max(2, int(LOWEST * self.per_order))] = 0.0
-        self.capped = widened(capped, 1).astype(np.float32)
+        bare = np.maximum(level - np.float32(GROUND), np.float32(0))
+        capped = np.minimum(np.maximum(level - np.float32(NOISE), np.float32(0)), np.float32(CAP))
+        bare[self.masked] = 0
+        capped[self.masked] = UNKNOWN
+        capped[: max(2, int(LOWEST * self.per_order))] = 0
+        self.levels = Levels(widened(bare, 2), self.masked, self.per_order)
+        self.capped = widened(capped, 1)
         self._grids: dict[tuple[float, float], tuple[float, Floats]] = {}
 
     def fit(self, comb: Comb, order: float, spacing: float, least: float = 0.0) -> Fit:
@@ -184,18 +186,14 @@ class Lines:
         return float(self._score(lines, comb, self._grid(comb)[1], 0.0).max())
 
     def _score(self, lines: Floats, comb: Comb, orders: Floats, spacing: float) -> Floats:
-        total = np.zeros(len(orders), dtype=np.float32)
-        strongest = np.zeros(len(orders), dtype=np.float32)
-        weights = 0.0
-        place = orders * self.per_order
-        for tooth in comb.teeth:
-            index = (place * tooth.multiple + (tooth.side * spacing * self.per_order + 0.5)).astype(np.intp)
-            # The last bin is the end of what is looked at and holds nothing; lines below zero do not exist.
-            found = np.float32(tooth.weight) * lines.take(index, mode="clip")
-            total += found
-            np.maximum(strongest, found, out=strongest)
-            weights += tooth.weight
-        return (total - np.float32(DISCOUNT) * strongest) / np.float32(weights)
+        teeth = comb.table
+        place = np.multiply.outer(teeth[:, 0], orders * self.per_order)
+        place += (teeth[:, 1] * (spacing * self.per_order) + 0.5)[:, None]
+        # The last bin is the end of what is looked at and holds nothing; lines below zero do not exist.
+        found = lines.take(place.astype(np.intp), mode="clip")
+        weights = teeth[:, 2].astype(np.float32)
+        found *= weights[:, None]
+        return np.asarray((found.sum(axis=0) - np.float32(DISCOUNT) * found.max(axis=0)) / weights.sum())
 
 
 def _family_out(lines: Floats, per_order: float, comb: Comb, order: float, spacing: float) -> Floats:

@@ -28,8 +28,8 @@ BAND = 0.96
 # A longer record is cut into pieces of this length whose spectra are averaged: finer lines than 0.1 Hz only follow
 # the wander of the speed.
 PIECE_S = 12.0
-# The shaft's own lines are looked for up to here (in orders).
-SOUND_ORDERS = 14.0
+# An offset so many times the strongest line is taken out before the transform.
+OFFSET = 100.0
 # Relative floor under the logarithm: a silent moment must not weigh more than a loud one.
 LOG_FLOOR = 0.05
 # The median that stands for the floor is taken over this many shaft orders: wider than a line with its sidebands'
@@ -42,7 +42,7 @@ class EnvelopeSpectrum:
     """``level``: natural logarithm of power over the local floor, mean of both envelopes, per ``step_hz``.
 
     ``depth``: amplitude of each line of the whitened squared envelope over its mean (1.0 is full modulation).
-    ``sound``: the same logarithm of the record itself, up to SOUND_ORDERS: where the shaft's own lines stand.
+    ``sound``: the same logarithm of the record itself: where the shaft's own lines stand.
     """
 
     level: Floats
@@ -79,25 +79,21 @@ def whitened(samples: Array) -> Whitened:
     On the simulated population 1/2 to 3/4 find 3 to 4 % more faults than 1 does; nearer to 1 is the safer side where
     tones are stronger than simulated.
     """
-    x = _unit_size(samples)
     # numpy keeps single precision here; its type information says otherwise.
-    spectrum = cast("npt.NDArray[np.complex64]", np.fft.rfft(x))
-    size = np.sqrt(np.square(spectrum.real) + np.square(spectrum.imag))
-    # Where there is nothing there is nothing to divide by.
-    root = np.sqrt(np.maximum(size, size.mean() * np.float32(1e-9) + np.float32(1e-30)))
-    spectrum *= 1 / (root * np.sqrt(root))
-    return Whitened(spectrum, size)
-
-
-def _unit_size(samples: Array) -> npt.NDArray[np.float32]:
-    """Without the mean, and so large that squares keep within single precision whatever the unit."""
     x = np.asarray(samples, dtype=np.float32)
-    x = x - x.mean()
-    power = float(np.dot(x, x)) / len(x)
-    if not 1e-12 < power < 1e12:
-        largest = float(np.abs(x).max())
-        x = (x.astype(np.float64) / (largest or 1.0)).astype(np.float32)
-    return x
+    spectrum = cast("npt.NDArray[np.complex64]", np.fft.rfft(x))
+    if abs(spectrum[0]) > OFFSET * float(np.abs(spectrum[1:]).max(initial=0.0)):
+        # Beside a large offset single precision leaves little of the rest: take it out first.
+        x = (samples - np.mean(samples, dtype=np.float64)).astype(np.float32)
+        spectrum = cast("npt.NDArray[np.complex64]", np.fft.rfft(x))
+    spectrum[0] = 0
+    size = np.abs(spectrum)
+    # Where there is nothing there is nothing to divide by.
+    least = 1e-9 * float(size[::16].mean()) + 1e-30
+    root = np.sqrt(np.maximum(size, np.float32(least)))
+    root *= np.sqrt(root)
+    spectrum *= np.reciprocal(root, out=root)
+    return Whitened(spectrum, size)
 
 
 @functools.lru_cache(maxsize=64)
@@ -137,21 +133,18 @@ def envelope_spectrum(samples: Array, rate_hz: float, shaft_hz: float, top_hz: f
     dense = _band_length(half)
     thin = max((k for k in (1, 2, 3, 4, 6, 8, 12) if dense % k == 0 and bins * 4 * k <= dense), default=1)
     shape = taper("hann", dense // thin)
-    power = np.zeros((2, bins))
-    sound = np.zeros((1, min(half, int(SOUND_ORDERS * shaft_hz / step_hz) + 2)))
+    power = np.zeros((3, bins), dtype=np.float32)  # squared envelope, its logarithm, the record itself
     for piece in range(pieces):
         begin = piece * (len(samples) // pieces)
         white = whitened(samples[begin : begin + count])
         envelope = _thinned(squared_envelope(white.spectrum), thin)
-        envelope /= max(float(envelope.mean()), 1e-30)
-        power[0] += _lines(envelope - 1, shape.values, bins)
-        logged = np.log(envelope + LOG_FLOOR)
-        power[1] += _lines(logged - logged.mean(), shape.values, bins)
-        sound += np.square(white.sizes[: sound.shape[1]], dtype=np.float64)
-    wide = FLOOR_ORDERS * shaft_hz / step_hz
-    level = _over_floor(power, wide).mean(axis=0)
+        envelope *= np.float32(1 / max(float(envelope.sum()) / len(envelope), 1e-30))
+        power[:2] += _lines(envelope, np.log(envelope + np.float32(LOG_FLOOR)), shape.values, bins)
+        sizes = white.sizes[:bins]
+        power[2] += np.square(sizes * np.float32(1 / max(float(sizes.max()), 1e-30)))
+    level = _over_floor(power, FLOOR_ORDERS * shaft_hz / step_hz)
     depth = np.sqrt(power[0] / pieces) * (2 / shape.total)
-    return EnvelopeSpectrum(level, depth, _over_floor(sound, wide)[0], step_hz)
+    return EnvelopeSpectrum((level[0] + level[1]) / 2, depth, level[2], step_hz)
 
 
 def _thinned(envelope: Floats, by: int) -> Floats:
@@ -159,9 +152,24 @@ def _thinned(envelope: Floats, by: int) -> Floats:
     return envelope.reshape(-1, by) @ np.full(by, 1 / by, dtype=np.float32)
 
 
-def _lines(envelope: Floats, shape: Floats, bins: int) -> Floats:
-    spectrum = np.fft.rfft(envelope * shape)[:bins]
-    return np.asarray(np.square(spectrum.real) + np.square(spectrum.imag), dtype=np.float64)
+def _lines(envelope: Floats, logged: Floats, shape: Floats, bins: int) -> Floats:
+    """Power of both envelopes' lines, (2, bins), from one complex transform: one is its real part, one its imaginary.
+
+    What belongs to the real part is even in frequency (but for the sign of its phase), the rest to the other.
+    """
+    both = np.empty(len(envelope), dtype=np.complex64)
+    both.real = envelope - 1
+    both.imag = logged - logged.sum() / np.float32(len(logged))
+    both *= shape
+    lines = np.fft.fft(both)
+    upper = lines[:bins]
+    lower = np.empty_like(upper)
+    lower[0], lower[1:] = lines[0], lines[:-bins:-1]
+    np.conjugate(lower, out=lower)
+    out = np.empty((2, bins), dtype=np.float32)
+    for row, one in enumerate((upper + lower, upper - lower)):
+        out[row] = np.square(one.real) + np.square(one.imag)
+    return out * np.float32(0.25)
 
 
 def _over_floor(power: Floats, wide: float) -> Floats:
@@ -169,8 +177,18 @@ def _over_floor(power: Floats, wide: float) -> Floats:
     rows, bins = power.shape
     block = int(max(8, min(wide, bins)))
     count = max(1, bins // block)
-    medians = np.median(power[:, : count * block].reshape(rows, count, block), axis=2)
-    centres = (np.arange(count) + 0.5) * block
-    floor = np.array([np.interp(np.arange(bins), centres, one) for one in medians])
-    tiny = power.max(axis=1, keepdims=True) * 1e-12 + 1e-300
+    middle = block // 2
+    medians = np.partition(power[:, : count * block].reshape(rows, count, block), middle, axis=2)[:, :, middle]
+    left, share = _between(bins, block, count)
+    floor = medians[:, left]
+    floor += (medians[:, np.minimum(left + 1, count - 1)] - floor) * share
+    tiny = power.max(axis=1, keepdims=True) * np.float32(1e-12) + np.float32(1e-36)
     return np.asarray(np.log((power + tiny) / (floor + tiny)))
+
+
+@functools.lru_cache(maxsize=16)
+def _between(bins: int, block: int, count: int) -> tuple[npt.NDArray[np.intp], Floats]:
+    """For each bin the block whose middle lies left of it, and how far it is on the way to the next."""
+    place = np.clip((np.arange(bins) + 0.5) / block - 0.5, 0, count - 1)
+    left = place.astype(np.intp)
+    return left, (place - left).astype(np.float32)

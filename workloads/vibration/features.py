@@ -6,6 +6,7 @@ declared one and says why when it is missing. ``indicators`` holds what speaks f
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -55,7 +56,7 @@ class Features:
 def screen(record: Record, findings: tuple[Finding, ...] | list[Finding] = ()) -> Features:
     """The screening set of a record that ``quality.check`` has not refused; ``findings`` are that check's."""
     x = np.asarray(record.samples, dtype=np.float32)
-    mean = float(x.mean(dtype=np.float64))
+    mean = float(x.mean())
     x = x - np.float32(mean)
     squares = np.square(x)
     mean_square = _dot(x, x) / len(x)
@@ -89,25 +90,31 @@ def _dot(a: Floats, b: Floats) -> float:
 
 def _bands(lines: PowerLines, rate_hz: float) -> tuple[Band, ...]:
     """Equal bands up to Nyquist; their squares sum to the squared RMS."""
-    edges = np.linspace(1, len(lines.values), min(BANDS, len(lines.values) - 1) + 1).astype(np.intp)
-    sums = np.sqrt(np.add.reduceat(lines.values, edges[:-1]))
-    hz = np.minimum(edges * lines.step_hz, rate_hz / 2)
-    return tuple(Band(float(a), float(b), float(s)) for a, b, s in zip(hz[:-1], hz[1:], sums, strict=True))
+    edges, hz = _edges(len(lines.values), lines.step_hz, rate_hz / 2)
+    sums = np.sqrt(np.add.reduceat(lines.values, edges)).tolist()
+    return tuple(map(Band, hz[:-1], hz[1:], sums))
+
+
+@functools.lru_cache(maxsize=16)
+def _edges(count: int, step_hz: float, top_hz: float) -> tuple[npt.NDArray[np.intp], tuple[float, ...]]:
+    """First bins of the bands, and their limits in Hz; the last band ends before the last bin."""
+    edges = np.linspace(1, count, min(BANDS, count - 1) + 1).astype(np.intp)
+    return edges[:-1], tuple(np.minimum(edges * step_hz, top_hz).tolist())
 
 
 def _impulsiveness(lines: PowerLines) -> float:
     spectrum = lines.spectrum
     low = len(spectrum) // 50
     middle = spectrum[low : low + min(1 << int(math.log2(len(spectrum) - 2 * low)), ENVELOPE_BINS)]
-    size = np.abs(middle)
-    white = np.divide(middle, size, out=np.zeros_like(middle), where=size > 0)
+    # Nothing stays nothing: the least that can be divided by turns zero into zero.
+    white = middle * np.reciprocal(np.maximum(np.abs(middle), np.float32(1e-30)))
     power = np.abs(np.fft.ifft(white))
     # The taper fades the ends out: the middle half tells.
     part = power[len(power) // 4 : -(len(power) // 4)]
     part = part - part.mean()
     square = np.square(part)
-    variance = float(square.mean())
-    return float(np.square(square).mean()) / variance**2 if variance > 0 else 0.0
+    variance = _dot(part, part) / len(part)
+    return _dot(square, square) / len(part) / variance**2 if variance > 0 else 0.0
 
 
 def spectral_kurtosis(samples: Array, rate_hz: float, segment: int = 256) -> tuple[Floats, Floats]:

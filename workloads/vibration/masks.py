@@ -22,6 +22,8 @@ HALF, STRONG_HALF, STRONG = 1.5, 2.5, 3.0
 SKIRT_FROM, SKIRT_END, SKIRT_REACH = 2.0, 1.0, 0.01
 # A peak so high (e^1.5 over the floor) and so far from a shaft line (bins, share of its order) is a line of its own.
 PEAK, BESIDE, BESIDE_SHARE = 1.5, 0.8, 0.003
+_WIDEST = np.arange(6)
+_ASIDE = np.array([-2, -1, 1, 2])
 # Below this order everything slow lives.
 LOWEST = 0.15
 
@@ -53,9 +55,8 @@ def _around(mask: Bools, level: Floats, centres: Floats) -> None:
     nearest = np.minimum((centres + 0.5).astype(np.intp), len(level) - 1)
     half = np.where(level[nearest] > STRONG, STRONG_HALF, HALF)
     low, high = np.ceil(centres - half).astype(np.intp), np.floor(centres + half).astype(np.intp)
-    for offset in range(6):
-        index = low + offset
-        mask[np.maximum(index[index <= high], 0)] = True
+    index = low[:, None] + _WIDEST
+    mask[np.maximum(index[index <= high[:, None]], 0)] = True
 
 
 def _skirt(mask: Bools, level: Floats, centre: float) -> None:
@@ -78,13 +79,13 @@ def _skirt(mask: Bools, level: Floats, centre: float) -> None:
 
 def _reopen(mask: Bools, level: Floats, centres: Floats) -> None:
     """A line whose own peak plainly lies beside the shaft's is not the shaft's."""
-    for way in (-2, -1, 1, 2):
-        peak = (centres + 0.5).astype(np.intp) + way
-        inside = (peak >= 1) & (peak < len(level) - 1)
-        peak, centre = peak[inside], centres[inside]
-        low, top, high = level[peak - 1], level[peak], level[peak + 1]
-        highest = (top > PEAK) & (top >= low) & (top >= high)
-        bend = np.minimum(low - 2 * top + high, -1e-6)
-        away = np.abs(peak + 0.5 * (low - high) / bend - centre)
-        peak = peak[highest & (away > np.maximum(BESIDE, BESIDE_SHARE * centre))]
-        mask[peak] = False
+    peak = ((centres + 0.5).astype(np.intp)[:, None] + _ASIDE).ravel()
+    centre = np.repeat(centres, len(_ASIDE))
+    inside = (peak >= 1) & (peak < len(level) - 1)
+    peak, centre = peak[inside], centre[inside]
+    low, top, high = level[peak - 1], level[peak], level[peak + 1]
+    highest = (top > PEAK) & (top >= low) & (top >= high)
+    peak, centre, low, top, high = (one[highest] for one in (peak, centre, low, top, high))
+    bend = np.minimum(low - 2 * top + high, -1e-6)
+    away = np.abs(peak + 0.5 * (low - high) / bend - centre)
+    mask[peak[away > np.maximum(BESIDE, BESIDE_SHARE * centre)]] = False

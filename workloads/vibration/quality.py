@@ -113,13 +113,14 @@ def _numbers(record: Record) -> list[Finding]:
     if len(x) < MIN_SAMPLES:
         refuse("too-short", f"{len(x)} samples; at least {MIN_SAMPLES} are needed", "record for longer")
         return found
-    if float(x.max()) == float(x.min()):
+    low, high = float(x.min()), float(x.max())
+    if low == high:
         refuse("constant", f"all {len(x)} samples are {float(x[0]):g}", "check sensor, supply and cable")
     elif len(set(x[:64].tolist())) < MIN_VALUES and len(np.unique(x)) < MIN_VALUES:
         what = f"only {len(np.unique(x))} different values: near the step of the converter"
         refuse("dead", what, "check the sensor and its range")
-    elif float(np.max(np.abs(x))) > 1e18:
-        refuse("range", f"values up to {float(np.max(np.abs(x))):g}", "check the scale")
+    elif max(high, -low) > 1e18:
+        refuse("range", f"values up to {max(high, -low):g}", "check the scale")
     return found
 
 

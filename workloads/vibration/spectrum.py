@@ -118,7 +118,8 @@ def power_lines(centred: npt.NDArray[np.float32], rate_hz: float) -> PowerLines:
     shape = taper("hann", count)
     # numpy keeps single precision here; its type information says otherwise.
     spectrum = cast("npt.NDArray[np.complex64]", np.fft.rfft(centred * shape.values))
-    power = np.square(spectrum.real) + np.square(spectrum.imag)
+    power = np.abs(spectrum)
+    power *= power
     power *= np.float32(2 / (count * shape.squares))
     return PowerLines(power, rate_hz / count, spectrum)
 
@@ -144,7 +145,14 @@ def velocity_rms(lines: PowerLines, unit: Unit, low_hz: float = 10.0, high_hz: f
     part = lines.values[low : high + 1].astype(np.float64)
     if not unit.is_acceleration:
         return float(np.sqrt(part.sum()))
+    return float(np.sqrt(np.dot(part, _integration(low, high, step))) * unit.to_m_s2 * 1000)
+
+
+@functools.lru_cache(maxsize=16)
+def _integration(low: int, high: int, step_hz: float) -> Floats:
+    """What the bins ``low`` to ``high`` of an acceleration count for in the mean square of velocity."""
     bins = np.arange(low, high + 1)
     # A Hann line spreads with a variance of 1/3 bin; the curvature of 1/f^2 over it is taken back to first order.
-    weight = (1 - 1 / np.square(bins)) / np.square(2 * np.pi * step * bins)
-    return float(np.sqrt(np.dot(part, weight)) * unit.to_m_s2 * 1000)
+    weight: Floats = (1 - 1 / np.square(bins)) / np.square(2 * np.pi * step_hz * bins)
+    weight.flags.writeable = False
+    return weight
