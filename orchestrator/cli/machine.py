@@ -60,7 +60,7 @@ def acknowledge(
     if asset.get("alertState") not in UNSEEN:
         what = f"no alert of {asset.get('machine')} waits for somebody: {asset.get('alertState') or 'no state yet'}"
         raise DocumentError([Problem(f"{site}/{instance}", "machine", what)])
-    path = f"/sites/{site}/instances/{instance}/parameters"
+    path = instance_path(site, instance, "parameters")
     before = next((one.value for one in line.get(path, ParametersView).parameters if one.name == PARAMETER), None)
     seen = {**(before or {}), str(asset["machine"]): until(asset)}
     view = line.put(path, ParametersRequest(values={PARAMETER: seen}, why=why), ParametersView)
@@ -81,7 +81,7 @@ def evidence(
     as_json: JsonFlag = False,
 ) -> None:
     """The records that raised alerts, kept at the node until somebody asks for one."""
-    line, path = Connection(server), f"/sites/{site}/instances/{instance}/inquiries"
+    line, path = Connection(server), instance_path(site, instance, "inquiries")
     if record is None:
         listed: Any = line.post(path, _asking("evidence", {}, ANSWER_S), AnswerView, timeout_s=2 * ANSWER_S).value
         if as_json:
@@ -105,7 +105,7 @@ def evidence(
 
 def _asset(line: Connection, site: str, instance: str, machine: str | None) -> Mapping[str, Any]:
     arguments = {} if machine is None else {"machine": machine}
-    path = f"/sites/{site}/instances/{instance}/inquiries"
+    path = instance_path(site, instance, "inquiries")
     said: Any = line.post(path, _asking("asset", arguments, ANSWER_S), AnswerView, timeout_s=2 * ANSWER_S).value
     if not isinstance(said, Mapping) or "machine" not in said:
         raise MachineError(f"{instance} does not watch machines", where=f"{site}/{instance}")
@@ -126,7 +126,7 @@ def _fetch(line: Connection, path: str, where: str, record: str, target: Path) -
                 if event == "answer":
                     piece = base64.b64decode(AnswerView.model_validate_json(data).base64 or "")
                     size += file.write(piece)
-                elif event == "end":
+                elif event == "end":  # unlike whoever watches, a file needs every piece and the last
                     end = InquiryEnd.model_validate_json(data)
                     if end.reason != "final" or end.dropped:
                         raise SluiceError(end.detail or end.reason or "pieces were lost on the way", where=where)
