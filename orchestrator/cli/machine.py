@@ -18,6 +18,7 @@ from rich.markup import escape
 from manifests.errors import DocumentError, MachineError, Problem, SluiceError
 from orchestrator.api.schemas import AnswerView, InquiryEnd, InquiryRequest, ParametersRequest, ParametersView
 from orchestrator.cli.connection import Connection
+from orchestrator.cli.instance import instance_path
 from orchestrator.cli.options import InstanceName, SiteName, Why
 from orchestrator.cli.output import JsonFlag, ServerOption, console, print_json, print_table
 
