@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from manifests.messages import Change, Changed
+from tests.integration.vplc_workload.test_vplc_pair import Pair, group_of, pair
 from tests.integration.vplc_workload.vplc_plant import GRANTS, VplcPlant, plant, until
 from tests.support.workload_process import ROOT
 from vplc.scan.access import Access
@@ -21,6 +22,8 @@ from vplc.scan.errors import ScanError
 from vplc.scan.watch import Watcher
 
 pytestmark = [pytest.mark.peer, pytest.mark.timeout(240)]
+
+__all__ = ["pair"]  # the fixture of two at one tank
 
 MARKED = ("  scans : UDINT;\n", "  scans : UDINT;\n  marked : INT := 7;\n")
 
@@ -176,3 +179,24 @@ async def test_an_instance_that_scans_nothing_says_so(tank: VplcPlant, packed: P
     await until("no host", lambda: tank.status() is None or not tank.scans())
     verdict = await change(tank, "new")
     assert (verdict.taken, verdict.idle) == (False, True)
+
+
+async def test_of_a_pair_each_takes_it_over_and_whoever_is_left_goes_on_with_it(
+    pair: Pair, packed: Path, tmp_path: Path
+) -> None:
+    await pair.start(packed)
+    made = await asyncio.to_thread(release_of, packed, tmp_path / "a", "new", MARKED)
+    await asyncio.to_thread(shutil.copytree, made, tmp_path / "b/run/programs/new")
+    for name in ("a", "b"):
+        verdict = await change(pair.both[name], "new")
+        assert (name, verdict.taken, verdict.reason) == (name, True, "")
+    await until("a ready pair", pair.ready)
+    assert pair.leader() == "a"
+    before = value(pair.both["a"], "Tank.scans")
+    [process] = pair.both["a"].processes
+    group_of(process)
+    await process.wait()
+    await until("the other to lead", lambda: pair.leads("b"))
+    assert value(pair.both["b"], "Tank.scans") >= before
+    assert value(pair.both["b"], "Tank.marked") == 7
+    await pair.drives()
