@@ -96,7 +96,7 @@ def accept(received: Received, last: DesiredState | None, now: datetime) -> Acce
         release = received.releases.get(path)
         if release is None:
             return Refusal("incomplete", "the release's own bytes are missing", path)
-        wrong = _misplaced(path, release) or _unapproved(path, release, received)
+        wrong = _misplaced(path, release, received.site) or _unapproved(path, release, received)
         if wrong is not None:
             return wrong
         instances = read_instances(entry.custom, path)
@@ -176,10 +176,13 @@ def future_refusal(now: datetime, signed: datetime | None, where: str) -> Refusa
     return Refusal("clock", what, where)
 
 
-def _misplaced(path: str, release: WorkloadRelease) -> Refusal | None:
+def _misplaced(path: str, release: WorkloadRelease, site: str) -> Refusal | None:
     expected = release_path(release.workload_class, release.name, release.version)
     if path == expected:
-        return None
+        if not release.sites or site in release.sites:
+            return None
+        what = f"{release.name} {release.version} was signed for {', '.join(release.sites)}, not for {site}"
+        return Refusal("not-for-site", what, path)
     if path.split("/", 1)[0] != release.workload_class.value:
         what = f"the path is of class {path.split('/', 1)[0]!r}, the release of {release.workload_class.value!r}"
         return Refusal("wrong-class", what, path)
@@ -211,7 +214,7 @@ def _stops_control(state: DesiredState, last: DesiredState, received: Received, 
     """Whoever holds the centre must not be able to stop a process."""
     if received.policy.stop_control == "free":
         return None
-    gone = sorted((_control(last) - _control(state)) - let)
+    gone = sorted(_gone(state, last) - let)
     if not gone:
         return None
     what = f"would stop {', '.join(gone)} of class control, and neither the site nor an OT signature consents"
@@ -230,13 +233,23 @@ def _set_back(state: DesiredState, last: DesiredState, received: Received, let: 
 
 
 def _let_go(state: DesiredState, last: DesiredState | None) -> tuple[str, ...]:
-    gone = sorted(_control(last) - _control(state)) if last is not None else ()
+    gone = sorted(_gone(state, last)) if last is not None else ()
     return tuple(f"{name} of class control stops, with consent" for name in gone)
 
 
-def _control(state: DesiredState) -> frozenset[str]:
-    control = WorkloadClass.CONTROL
-    return frozenset(item.instance.name for item in state.instances if item.release.workload_class is control)
+def _gone(state: DesiredState, last: DesiredState) -> frozenset[str]:
+    """The instances of class control that would end where they run: also by another node, or by another workload under
+    the same name."""
+    stays = _control(state)
+    return frozenset(name for name, place in _control(last).items() if stays.get(name) != place)
+
+
+def _control(state: DesiredState) -> dict[str, tuple[str, str]]:
+    return {
+        item.instance.name: (item.instance.node, item.release.name)
+        for item in state.instances
+        if item.release.workload_class is WorkloadClass.CONTROL
+    }
 
 
 def _backwards(state: DesiredState, last: DesiredState) -> Refusal | None:

@@ -47,6 +47,9 @@ def _facts(release: WorkloadRelease) -> Mapping[str, tuple[str, ...]]:
     control = release.control
     return {
         "program": tuple(f"{one.platform} {one.root.digest}" for one in release.artifacts),
+        "sites": tuple(
+            f"may run at {site} only" if len(release.sites) == 1 else f"may run at {site}" for site in release.sites
+        ),
         "versions": () if release.returns_to is None else (f"sites may be set back to {release.returns_to}",),
         "network": tuple(
             [

@@ -212,6 +212,7 @@ class WorkloadSpec(Document, frozen=True):
 
     ``keeps``: its instances get a folder on disk that outlives restarts and releases; class control always does.
     ``returns_to``: the lowest version that a site may be set back to from this one; else what it ran before.
+    ``sites``: where it may run; empty: anywhere. A program made for one plant names it.
     """
 
     version: Version
@@ -228,6 +229,7 @@ class WorkloadSpec(Document, frozen=True):
     writes: tuple[WriteGrant, ...] = ()
     keeps: bool = False
     returns_to: Version | None = None
+    sites: tuple[Name, ...] = ()
 
 
 class Workload(Document, frozen=True, tag_field="kind", tag="Workload"):
@@ -380,6 +382,7 @@ class WorkloadRelease(Signed, frozen=True):
     writes: tuple[WriteGrant, ...] = ()
     keeps: bool = False
     returns_to: Version | None = None
+    sites: tuple[Name, ...] = ()
     sboms: tuple[BillOfMaterials, ...] = ()
     provenance: Provenance | None = None
     format: Literal["sluice.release/1"] = "sluice.release/1"

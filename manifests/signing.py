@@ -103,7 +103,7 @@ _ROLES = ("root", "timestamp", "snapshot", "targets")
 
 
 # Fields younger than the first signed releases: left out when empty, so that those keep their bytes.
-_LATER = ("control", "writes", "keeps", "returnsTo", "sboms", "provenance")
+_LATER = ("control", "writes", "keeps", "returnsTo", "sites", "sboms", "provenance")
 
 
 def release_bytes(release: WorkloadRelease) -> bytes:

@@ -140,6 +140,7 @@ def _build(workload: Workload, out: Path, only: set[str], packages: Path) -> Wor
         writes=spec.writes,
         keeps=spec.keeps,
         returns_to=spec.returns_to,
+        sites=spec.sites,
         sboms=tuple(_bill(workload, artifact, blobs) for artifact in artifacts),
         provenance=_provenance(packages),
     )

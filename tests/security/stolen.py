@@ -72,6 +72,7 @@ class StolenCentre:
         self.guard = a_release("guard", self.artifact, WorkloadClass.CONTROL)
         self.unapproved = a_release("guard", self.artifact, WorkloadClass.CONTROL, "2.0.0")
         self.older = a_release("producer", self.artifact, version="0.9.0")
+        self.leipzigs = a_release("producer", self.artifact, version="1.5.0", sites=("leipzig",))
         self._publish()
         self.thief = Thief(self.running, self.keys / "online")
         self.thief.tell([self.placed("press", self.press), self.placed("guard", self.guard)])
@@ -89,7 +90,7 @@ class StolenCentre:
 
     def _publish(self) -> None:
         operator = self.running.operator()
-        made = [self.press, self.guard, self.unapproved, self.older]
+        made = [self.press, self.guard, self.unapproved, self.older, self.leipzigs]
         contents = [path.read_bytes() for path in self.blobs.rglob("*") if path.is_file()]
         for content in [*contents, *(signing.release_bytes(one) for one in made)]:
             answer = operator.put(f"/blobs/sha256/{hashlib.sha256(content).hexdigest()}", content=content)
@@ -228,7 +229,11 @@ class StolenCentre:
 
 
 def a_release(
-    name: str, artifact: Artifact, workload_class: WorkloadClass = WorkloadClass.TRANSLATOR, version: str = "1.0.0"
+    name: str,
+    artifact: Artifact,
+    workload_class: WorkloadClass = WorkloadClass.TRANSLATOR,
+    version: str = "1.0.0",
+    sites: tuple[str, ...] = (),
 ) -> WorkloadRelease:
     control = (
         Control(period_ms=100, jitter_p999_us=100_000, watchdog_ms=1000, max_stop_ms=1000, priority=1)
@@ -242,6 +247,7 @@ def a_release(
         artifacts=(artifact,),
         config_schema=SCHEMA,
         control=control,
+        sites=sites,
     )
 
 

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from msgspec import structs
 from tuf.api.metadata import TargetFile
 
 from manifests import keys, signing
@@ -92,17 +93,25 @@ def test_03_compromised_orchestrator_assigns_wrong_class_site_or_parameters(stol
         thief.tell([*stolen.honest(), stolen.placed("guard2", release)])
 
     words.append(stolen.refuses(disguised, "bad-signature"))
+    elsewhere = [stolen.placed("press", stolen.leipzigs), stolen.honest()[1]]
+    words.append(stolen.refuses(lambda: thief.tell(elsewhere), "not-for-site"))
     say(f"refused: {', '.join(words)}; a parameter outside its signed range never reached the workload")
 
 
 def test_04_compromised_orchestrator_removes_everything(stolen: StolenCentre, say: Any) -> None:
     word = stolen.refuses(lambda: stolen.thief.tell([]), "control-stop")
     other = stolen.refuses(lambda: stolen.thief.tell([stolen.honest()[0]]), "control-stop")
+    guard = stolen.placed("guard", stolen.guard)
+    nowhere = structs.replace(guard, instance=structs.replace(guard.instance, node="nowhere"))
+    third = stolen.refuses(lambda: stolen.thief.tell([stolen.honest()[0], nowhere]), "control-stop")
     stolen.takes(lambda: stolen.thief.tell([stolen.honest()[1]]))  # the limit: what is not control can be stopped
     stolen.until(lambda: list(stolen.processes().values()) == ["guard"], "press was not stopped")
     stolen.takes(lambda: stolen.thief.tell(stolen.honest()))
     stolen.until(lambda: len(stolen.processes()) == 2, "press did not return")
-    say(f"nothing at all: {word}; without the control workload: {other}; the translator alone can be stopped (limit)")
+    say(
+        f"nothing at all: {word}; without the control workload: {other}; sent to a node that is not there: {third}; "
+        "the translator alone can be stopped (limit)"
+    )
 
 
 def test_05_stolen_director_key_is_taken_back_by_the_offline_root(stolen: StolenCentre, say: Any) -> None:

@@ -200,6 +200,31 @@ def test_the_centre_alone_cannot_stop_class_control(changes: dict[str, Any], wor
     assert kind(accept(of_nothing(2, **changes), LAST, NOW)) == word
 
 
+def placed_on(node: str, release: WorkloadRelease = CONTROL) -> Received:
+    data = signing.release_bytes(release)
+    path = release_path(release.workload_class, release.name, release.version)
+    instance = DesiredInstance(name="press", node=node)
+    entry = Entry(signing.release_digest(data), len(data), {"instances": signing.instances_text([instance])})
+    said = replace(GOOD, facts={**GOOD.facts, "generation": 2}, director={path: entry}, releases={path: release})
+    return replace(said, catalog={path: Entry(entry.digest, entry.length)}, approvals={path: BOTH})
+
+
+def test_sending_control_to_another_node_or_putting_another_program_in_its_place_is_stopping_it() -> None:
+    other = a_release(name="pump", workload_class=WorkloadClass.CONTROL)
+    assert kind(accept(placed_on("n"), LAST, NOW)) == "accepted"
+    assert kind(accept(placed_on("nowhere"), LAST, NOW)) == "control-stop"
+    assert kind(accept(placed_on("n", other), LAST, NOW)) == "control-stop"
+    let = replace(placed_on("n", other), consented=frozenset({"press"}))
+    assert kind(accept(let, LAST, NOW)) == "accepted"
+
+
+@pytest.mark.parametrize(
+    ("sites", "word"), [((), "accepted"), (("hamburg", "x"), "accepted"), (("leipzig",), "not-for-site")]
+)
+def test_a_release_that_names_its_sites_runs_nowhere_else(sites: tuple[str, ...], word: str) -> None:
+    assert kind(accept(received(release=a_release(sites=sites)), None, NOW)) == word
+
+
 def test_turning_an_instance_into_another_class_is_stopping_it() -> None:
     assert kind(accept(received(generation=2), LAST, NOW)) == "control-stop"
 
