@@ -32,7 +32,7 @@ PART = 0.26
 # What an element that strikes one race only must show beyond: one hypothesis more for the same part.
 SPIN_COST = 0.2
 # Below this score no decoy need be looked for: some order of any record fits better.
-FAINT = 0.4
+FAINT = 0.65
 # Impacts have harmonics: a fault needs two lines of its comb this many dB over the floor.
 LINES, LINE_DB = 2, 9.0
 # A cage draws lines where belts, loose parts and slow wander draw theirs: named only when plain.

@@ -82,12 +82,13 @@ def whitened(samples: Array) -> Whitened:
     # numpy keeps single precision here; its type information says otherwise.
     x = np.asarray(samples, dtype=np.float32)
     spectrum = cast("npt.NDArray[np.complex64]", np.fft.rfft(x))
-    if abs(spectrum[0]) > OFFSET * float(np.abs(spectrum[1:]).max(initial=0.0)):
+    size = np.abs(spectrum)
+    if float(size[0]) > OFFSET * float(size[1:].max(initial=0.0)):
         # Beside a large offset single precision leaves little of the rest: take it out first.
         x = (samples - np.mean(samples, dtype=np.float64)).astype(np.float32)
         spectrum = cast("npt.NDArray[np.complex64]", np.fft.rfft(x))
-    spectrum[0] = 0
-    size = np.abs(spectrum)
+        size = np.abs(spectrum)
+    spectrum[0] = size[0] = 0
     # Where there is nothing there is nothing to divide by.
     least = 1e-9 * float(size[::16].mean()) + 1e-30
     root = np.sqrt(np.maximum(size, np.float32(least)))

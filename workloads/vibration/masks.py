@@ -31,29 +31,29 @@ LOWEST = 0.15
 def masked(level: Floats, step_hz: float, shaft_hz: float) -> Bools:
     """True where a line cannot speak for a bearing. ``level`` as in ``EnvelopeSpectrum``."""
     mask = np.zeros(len(level) + 8, dtype=bool)
+    high = level.copy()  # each bin's highest of three
+    np.maximum(high[1:], level[:-1], out=high[1:])
+    np.maximum(high[:-1], level[1:], out=high[:-1])
     top_hz = len(level) * step_hz
     shaft = np.arange(1, int(min(top_hz / shaft_hz, SHAFT_MULTIPLES)) + 1) * (shaft_hz / step_hz)
     _around(mask, level, shaft)
     for base_hz in MAINS_HZ:
         mains = np.arange(1, int(min(top_hz / base_hz, MAINS_MULTIPLES)) + 1) * (base_hz / step_hz)
-        if int(np.count_nonzero(_highest(level, mains[1::2]) > MAINS_LEVEL)) >= MAINS_LINES:
+        if int(np.count_nonzero(_at(high, mains[1::2]) > MAINS_LEVEL)) >= MAINS_LINES:
             _around(mask, level, mains)
-    for centre in shaft[_highest(level, shaft) >= SKIRT_FROM]:
+    for centre in shaft[_at(high, shaft) >= SKIRT_FROM]:
         _skirt(mask, level, float(centre))
     _reopen(mask, level, shaft)
     mask[: max(2, int(LOWEST * shaft_hz / step_hz))] = True
     return mask[: len(level)]
 
 
-def _highest(level: Floats, centres: Floats) -> Floats:
-    """The highest of each centre's three bins."""
-    nearest = np.clip((centres + 0.5).astype(np.intp), 1, len(level) - 2)
-    return np.maximum(np.maximum(level[nearest - 1], level[nearest]), level[nearest + 1])
+def _at(values: Floats, centres: Floats) -> Floats:
+    return values.take((centres + 0.5).astype(np.intp), mode="clip")
 
 
 def _around(mask: Bools, level: Floats, centres: Floats) -> None:
-    nearest = np.minimum((centres + 0.5).astype(np.intp), len(level) - 1)
-    half = np.where(level[nearest] > STRONG, STRONG_HALF, HALF)
+    half = np.where(_at(level, centres) > STRONG, STRONG_HALF, HALF)
     low, high = np.ceil(centres - half).astype(np.intp), np.floor(centres + half).astype(np.intp)
     index = low[:, None] + _WIDEST
     mask[np.maximum(index[index <= high[:, None]], 0)] = True

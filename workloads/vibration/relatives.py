@@ -17,6 +17,13 @@ Bools = npt.NDArray[np.bool_]
 # Slip moves a family a little between its fit and here.
 _TRIALS = 1 + np.linspace(-0.002, 0.002, 9)
 CARRIERS = np.array([[1.0, 0.0, 1.0], [2.0, 0.0, 0.7], [3.0, 0.0, 0.5], [4.0, 0.0, 0.35]])
+# Lines that only half an order, or a third of it, would draw, in multiples of the order; weight 1/sqrt of their number.
+_FRACTIONS = np.array([1 / 2, 3 / 2, 5 / 2, 1 / 3, 2 / 3, 4 / 3, 5 / 3, 7 / 3, 8 / 3])
+_NUMBERS = np.array([1.0, 3.0, 5.0, 1.0, 2.0, 4.0, 5.0, 7.0, 8.0])
+_ALL = np.stack(
+    [np.concatenate([CARRIERS[:, 0], _FRACTIONS]), np.concatenate([CARRIERS[:, 2], _NUMBERS**-0.5])], axis=1
+)
+_HALVES, _THIRDS = slice(4, 7), slice(7, 13)
 # Of the weight of a comb, so much must be open on both sides before a turn beside may be compared.
 OPEN_SHARE = 0.3
 # A relative's line nearer than this to one of the family's own is that one (bins, and share of the order).
@@ -35,13 +42,19 @@ class Levels:
     def at(self, orders: Floats, teeth: Floats, spacing: float) -> tuple[Floats, Bools]:
         """Levels and masks (orders x teeth) of each order's best trial; ``teeth`` rows: multiple, side, weight."""
         place = orders[:, None, None] * _TRIALS[None, :, None] * teeth[:, 0] + spacing * teeth[:, 1]
-        last = len(self._open) - 1
-        index = np.clip((place * self.per_order + 0.5).astype(np.intp), 0, last)
-        found = self._open[index]
+        found, masked = self._look(place)
         best = (found @ teeth[:, 2]).argmax(axis=1)
         rows = np.arange(len(orders))
-        chosen = index[rows, best]
-        return found[rows, best], self._masked[chosen] | (chosen >= last)
+        return found[rows, best], masked[rows, best]
+
+    def trials(self, order: float, teeth: Floats) -> tuple[Floats, Bools]:
+        """Levels and masks (trials x teeth) around one order."""
+        return self._look(np.multiply.outer(_TRIALS, teeth[:, 0] * order))
+
+    def _look(self, place: Floats) -> tuple[Floats, Bools]:
+        last = len(self._open) - 1
+        index = np.minimum(np.maximum((place * self.per_order + 0.5).astype(np.intp), 0), last)
+        return self._open[index], self._masked[index] | (index >= last)
 
 
 def over_neighbours(levels: Levels, teeth: Floats, order: float, spacing: float) -> float:
@@ -63,26 +76,29 @@ def over_fractions(levels: Levels, order: float, spacing: float, *, half: bool =
 
     ``half`` False: the half is of the same part (an element's spin).
     """
-    found, masked = levels.at(np.array([order]), CARRIERS, 0.0)
-    weights = np.where(masked[0], 0.0, CARRIERS[:, 2])
-    if weights.sum() <= 0:
-        return math.inf
-    mine = float(found[0] @ weights / weights.sum())
     near = max(NEAR_BINS / levels.per_order, NEAR_SHARE * order)
-    own = _family(order, spacing)
+    alone = np.abs(_family(order, spacing)[:, None] - _FRACTIONS * order).min(axis=0) > near
+    found, masked = levels.trials(order, _ALL)
+    mine, mine_open = _best(found[:, :4], masked[:, :4], CARRIERS[:, 2])
+    if not mine_open:
+        return math.inf
     least = math.inf
-    for part in (2, 3) if half else (3,):
-        base = order / part
-        times = np.array([h for h in range(1, 3 * part) if h % part], dtype=float)
-        times = times[np.abs(own[:, None] - times * base).min(axis=0) > near]
-        if base < LOWEST or not len(times):
+    for part, place in ((2, _HALVES), (3, _THIRDS)):
+        weights = _ALL[place, 1] * alone[place.start - 4 : place.stop - 4]
+        if order / part < LOWEST or (part == 2 and not half) or not weights.any():
             continue
-        teeth = np.stack([times, np.zeros_like(times), times**-0.5], axis=1)
-        theirs, hidden = levels.at(np.array([base]), teeth, 0.0)
-        shares = np.where(hidden[0], 0.0, teeth[:, 2])
-        if shares.sum() > 0:
-            least = min(least, mine - float(theirs[0] @ shares / shares.sum()))
+        theirs, theirs_open = _best(found[:, place], masked[:, place], weights)
+        if theirs_open:
+            least = min(least, mine - theirs)
     return least
+
+
+def _best(found: Floats, masked: Bools, weights: Floats) -> tuple[float, bool]:
+    """Mean level of the open lines at the trial that fits best; whether any was open."""
+    at = int((found @ weights).argmax())
+    shares = np.where(masked[at], 0.0, weights)
+    total = float(shares.sum())
+    return (float(found[at] @ shares) / total, True) if total > 0 else (0.0, False)
 
 
 def _family(order: float, spacing: float) -> Floats:
