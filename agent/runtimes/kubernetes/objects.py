@@ -35,6 +35,8 @@ LABEL = "sluice."
 SEGMENT = LABEL + "segment/"
 GRACE_S = 10  # between SIGTERM and SIGKILL, as with the other runtimes
 _DNS_PORT = 53
+NO_RT_SHARE = "no real-time share: Kubernetes gives none where the kernel shares real-time out by group"
+NOT_NARROWED = "conduits NOT narrowed to reads: a cluster's network policies look into no packet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,17 @@ def image_reference(place: Place, instance: Wanted, image: str) -> str:
     if not place.registry:
         return image
     return f"{place.registry.rstrip('/')}/{instance.release.name}@{instance.root}"
+
+
+def lacks(instance: Wanted, *, groups: bool) -> str:
+    """What the instance cannot be given in a cluster, for its status. ``groups``: the kernel shares real time out by
+    group."""
+    said = []
+    if groups and instance.release.workload_class is WorkloadClass.CONTROL:
+        said.append(NO_RT_SHARE)
+    if any(conduit.inspect for conduit in instance.release.conduits):
+        said.append(NOT_NARROWED)
+    return "; ".join(said)
 
 
 def deployment(place: Place, instance: Wanted, image: str, *, note: str = "") -> Object:

@@ -42,6 +42,7 @@ from agent.runtimes.kubernetes.objects import (
     Object,
     Place,
     deployment,
+    lacks,
     network_policy,
     service,
 )
@@ -50,7 +51,6 @@ from manifests.errors import DocumentError, MachineError, Problem, SluiceError, 
 from manifests.model import OCI_MANIFEST, Artifact, WorkloadClass
 from manifests.oci import hybrid_tar, image_ids
 
-NO_RT_SHARE = "no real-time share: Kubernetes gives none where the kernel shares real-time out by group"
 NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 START_WAIT_S = 20.0  # for the first life to begin; a slow node goes on starting without us
 REFUSAL_WAIT_S = 3.0  # what stands in the way for longer is said; a scheduler's first look often comes too early
@@ -250,8 +250,7 @@ class KubernetesRuntime:
         for kind, one in zip((POLICIES, SERVICES), wanted, strict=True):
             if one is not None:
                 self._tell(kind, one)
-        of_control = instance.release.workload_class is WorkloadClass.CONTROL
-        told = deployment(place, instance, image, note=NO_RT_SHARE if of_control and self._rt_groups else "")
+        told = deployment(place, instance, image, note=lacks(instance, groups=self._rt_groups))
         if found is not None and drifted:
             # Applying takes our own fields back and leaves what somebody added: only the whole object is as signed.
             told["metadata"]["resourceVersion"] = found["metadata"]["resourceVersion"]

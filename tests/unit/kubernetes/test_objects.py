@@ -10,7 +10,7 @@ import pytest
 from msgspec import structs
 
 from agent.runtimes.base import Wanted, wanted
-from agent.runtimes.kubernetes.objects import Place, deployment, network_policy, service
+from agent.runtimes.kubernetes.objects import Place, deployment, lacks, network_policy, service
 from manifests.model import (
     OCI_MANIFEST,
     Artifact,
@@ -152,6 +152,13 @@ def test_class_control_gets_what_real_time_needs_and_nothing_else() -> None:
     assert shared["emptyDir"]["medium"] == "Memory"
     assert made["metadata"]["annotations"]["sluice.core"] == "1"
     assert made["metadata"]["annotations"]["sluice.note"] == "no real-time share"
+
+
+def test_what_a_cluster_cannot_give_is_said() -> None:
+    reading = instance(conduits=(Conduit(segment="ot", ports=(502,), inspect="modbus-read"),))
+    assert "NOT narrowed" in lacks(reading, groups=True)
+    assert "real-time" in lacks(of_control(), groups=True)
+    assert lacks(of_control(), groups=False) == lacks(instance(), groups=True) == ""
 
 
 def test_folders_lie_on_the_node_or_in_a_claim() -> None:
