@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agent.runtimes.containers import RT_FILE, container_platform
-from agent.runtimes.kubernetes.runtime import NO_RT_SHARE
+from agent.runtimes.kubernetes.objects import NO_RT_SHARE
 from tests.integration.agent.test_control_container import container, of_control
 from tests.support import tiny_worker
 from tests.support.cluster import ClusterNamespace, load_image
