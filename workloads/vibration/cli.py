@@ -20,7 +20,7 @@ import msgspec
 from manifests.errors import DocumentError, Problem
 from workloads.vibration import export, files, parquet
 from workloads.vibration.asset import Asset, AssetPlan, tell
-from workloads.vibration.bearing import LIBRARY, NAMES, Orders, by_name, check_orders
+from workloads.vibration.bearing import LIBRARY, NAMES, Orders, by_name, check_orders, completed
 from workloads.vibration.diagnose import Diagnosis, Verdict, diagnose
 from workloads.vibration.features import Features, screen
 from workloads.vibration.indicators import Indicator, indicators
@@ -235,7 +235,9 @@ def _listed(entry: Any, index: int, path: Path) -> tuple[Record, Orders]:
     try:
         given = entry.get("orders")
         if isinstance(given, Mapping):
-            orders = check_orders({str(k).lower(): v for k, v in given.items()}, where=f"{where}.orders")
+            named = {str(k).lower(): v for k, v in given.items()}
+            known = {name: named[name] for name in NAMES if named.get(name) is not None}
+            orders = check_orders(completed(known), where=f"{where}.orders")
         elif isinstance(entry.get("bearing"), str):
             orders = by_name(entry["bearing"])
         else:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from manifests.errors import DocumentError
-from workloads.vibration.bearing import LIBRARY, Geometry, by_name, check_orders, orders_of
+from workloads.vibration.bearing import LIBRARY, Geometry, by_name, check_orders, completed, orders_of
 
 
 def test_a_round_geometry_gives_the_orders_worked_out_by_hand() -> None:
@@ -56,3 +56,15 @@ def test_typed_orders_are_refused_with_every_mistake() -> None:
 def test_exchanged_races_are_noticed() -> None:
     with pytest.raises(DocumentError, match="exchanged"):
         check_orders({"ftf": 0.4, "bsf": 2.4, "bpfo": 5.4, "bpfi": 3.6})
+
+
+def test_the_races_tell_the_cage_and_the_element_when_they_are_missing() -> None:
+    orders = orders_of(Geometry(9, 0.2, 1.0))
+    full = completed({"bpfo": orders.bpfo, "bpfi": orders.bpfi})
+    assert (full["ftf"], full["bsf"]) == pytest.approx((orders.ftf, orders.bsf))
+    assert completed({"bpfo": 3.6, "bpfi": 5.4, "bsf": 2.0})["bsf"] == 2.0
+
+
+def test_what_the_races_do_not_tell_stays_missing() -> None:
+    for given_ in ({"bpfo": 3.6}, {"bpfo": 5.4, "bpfi": 3.6}, {"bpfo": 3.6, "bpfi": "x"}):
+        assert completed(given_) == given_  # type: ignore[arg-type]  # lists are written by machines

@@ -80,6 +80,51 @@ def test_a_bad_record_is_refused_by_name_and_the_others_go_on(
     assert good["fault"] == "OR"
 
 
+@pytest.mark.parametrize(
+    "kind", ["<i2", ">i2", "|i1", "<u2", "<i4", "<f4", ">f4", ">f8", "<f2", "column", "row", "shifted"]
+)
+def test_however_an_array_is_saved_its_answer_is_the_same(
+    outer: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    wave = np.load(outer)
+    counts = np.round(wave / np.abs(wave).max() * 120)
+    shapes = {"column": wave[:, None], "row": wave[None, :], "shifted": (wave + 1000).astype("<f4")}
+    saved = shapes.get(kind, wave if "f" in kind else counts + (128 if "u" in kind else 0))
+    np.save(outer.parent / "other.npy", saved if kind in shapes else saved.astype(kind))
+    assert main(["diagnose", _list(outer.parent, [_entry("a", "other.npy")]), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["fault"] == "OR"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"unit": None},
+        {"unit": "furlong"},
+        {"orders": {key: GIVEN[key] for key in ("bpfo", "bpfi", "bsf")}},
+        {"orders": {**GIVEN, "bsf": None}},
+        {"orders": {**{key.upper(): value for key, value in GIVEN.items()}, "elements": 9}},
+    ],
+)
+def test_what_a_diagnosis_can_do_without_may_be_missing(
+    outer: Path, capsys: pytest.CaptureFixture[str], change: dict[str, object]
+) -> None:
+    assert main(["diagnose", _list(outer.parent, [{**_entry(), **change}]), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["fault"] == "OR"
+
+
+def test_every_entry_of_a_list_gets_an_answer_whatever_it_is(outer: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (outer.parent / "torn.npy").write_bytes(outer.read_bytes()[:1000])
+    np.save(outer.parent / "complex.npy", np.ones(5000, dtype=complex))
+    np.save(outer.parent / "cube.npy", np.ones((10, 10, 30)))
+    np.save(outer.parent / "tiny.npy", np.arange(50.0))
+    files = ["torn.npy", "complex.npy", "cube.npy", "tiny.npy", "outer.npy"]
+    entries = [5, None, {}, {"id": [1]}, *(_entry(name, name) for name in files)]
+    assert main(["diagnose", _list(outer.parent, entries), "--json"]) == 0
+    answers = json.loads(capsys.readouterr().out)
+    assert [one["fault"] for one in answers] == ["N"] * 8 + ["OR"]
+    assert {one["confidence"] for one in answers[:-1]} == {0.0}
+
+
 def test_a_list_that_is_none_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "list.json").write_text("{")
     assert main(["diagnose", str(tmp_path / "list.json"), "--json"]) == 2
