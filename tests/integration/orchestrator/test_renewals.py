@@ -9,8 +9,10 @@ from typing import Any
 
 import httpx
 import pytest
+from typer.testing import CliRunner
 
 from manifests import keys, messages, pki
+from orchestrator.cli.site import app
 from orchestrator.store import Store, sites
 
 
@@ -80,7 +82,13 @@ def test_past_the_set_age_somebody_must_let_it_and_that_is_good_once(
         assert "sluice site renew hamburg edge1" in answer.json()["remedy"]
     assert [one["serial"] for one in operator.get("/sites/hamburg/renewals").json()] == [old.serial]
     assert operator.post(path, json={"reason": ""}).status_code == 422
-    assert operator.post(path, json={"reason": "it was in the workshop"}).status_code == 200
+    token = operator.headers["Authorization"].removeprefix("Bearer ")
+    environment = {"SLUICE_SERVER": orchestrator.operator_url, "SLUICE_TOKEN": token}
+    shown = CliRunner().invoke(app, ["renewals", "hamburg"], env=environment)
+    assert "edge1" in shown.output
+    assert "waits" in shown.output
+    let = CliRunner().invoke(app, ["renew", "hamburg", "edge1", "--why", "in the workshop"], env=environment)
+    assert let.exit_code == 0, let.exception
     assert ask(line, old.pem, old.key).status_code == 200
     assert ask(line, old.pem, old.key).status_code == 409
     told = [one["text"] for one in operator.get("/events", params={"site": "hamburg"}).json()
