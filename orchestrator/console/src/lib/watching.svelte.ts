@@ -18,6 +18,7 @@ const EVERY_MS = 500;
 const SECONDS = 900;
 /** While somebody scrolls, what is on the screen changes all the time. */
 const SETTLE_MS = 350;
+export const SET_POINTS = "set-points";
 const AGAIN_MS = { first: 1_500, most: 10_000 };
 
 export class Watching {
@@ -27,7 +28,8 @@ export class Watching {
   problem = $state.raw<unknown>(null);
   /** More is on the screen than is watched. */
   left = $state(0);
-  #wanted = new Map<string, readonly string[]>();
+  /** Set-points first: where not all can be watched, it is they that somebody acts on. */
+  #wanted = new Map<string, readonly string[]>([[SET_POINTS, []]]);
   #watched: string[] = [];
   #abort: AbortController | null = null;
   #timer: ReturnType<typeof setTimeout> | undefined;
