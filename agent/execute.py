@@ -180,7 +180,7 @@ class Executor:
         instances = {}
         for name, found in observed.instances.items():
             context = contexts[name]
-            if context is not None and context.program:
+            if context is not None and context.program and context.release != found.release_digest:
                 note = f"the program of {context.version} took over; around it is {found.version}, until its next start"
                 found = replace(
                     found,

@@ -19,15 +19,18 @@ from manifests.errors import DocumentError, MachineError, Problem
 from manifests.messages import Change, Changed
 from manifests.model import RunContext
 from vplc.scan import change as changes
-from vplc.scan import journal, prepare, status
+from vplc.scan import journal, prepare, status, variables
 from vplc.scan.errors import NotRunning, Refused, ScanError
+from vplc.scan.status import Status
 from workloads.kit.config import parse
 from workloads.vplc import start
 from workloads.vplc.arrange import SCAN_NAME, Arrangement
 from workloads.vplc.config import VplcConfig
+from workloads.vplc.program import LAYOUT_NAME
 
 CHANGED_NAME = "changed.json"  # the run context of the release that took over
 FAILED_NAME = "failed.json"  # release -> why its first scans failed: not tried again in this life
+TRYING_NAME = "trying.json"  # release -> how often the host had gone back before: a slow task's trial takes its time
 NEXT_NAME = "scan.next.json"
 CENTRE = "centre"
 # What a change brings along; tasks are compared by the host.
@@ -60,9 +63,12 @@ def take_over(asked: Change, run_folder: Path, run: Path) -> Changed:
         context = msgspec.json.decode(asked.context, type=RunContext)
     except ValueError as error:
         raise MachineError(f"the run context is not one: {error}", where=asked.release) from error
-    if not _scans(run):
+    found = _scanning(run)
+    if found is None:
         return Changed(release=asked.release, taken=False, idle=True, reason="no program is scanned")
-    failed = _failed(run)
+    failed = _read(run / FAILED_NAME)
+    if found.rollbacks > _read(run / TRYING_NAME).get(asked.release, found.rollbacks):
+        return _failed(run, asked.release, context, _why(found))
     if asked.release in failed:
         return Changed(release=asked.release, taken=False, reason=failed[asked.release])
     config = parse(context.config, VplcConfig)
@@ -71,39 +77,58 @@ def take_over(asked: Change, run_folder: Path, run: Path) -> Changed:
     problems = _needs_new_start(arrangement, run)
     if problems:
         raise DocumentError(problems)
-    (run / NEXT_NAME).write_bytes(arrangement.files[SCAN_NAME])
-    try:
-        verdict = changes.change(run, run / NEXT_NAME)
-    except Refused as error:
-        raise start.refused(error) from error
-    except ScanError as error:
-        raise MachineError(str(error), where=context.instance) from error
-    if not verdict.taken_over:
-        reason = f"{verdict.reason}; {_REMEDY}, or correct it"
-        prepare.replace(run / FAILED_NAME, json.dumps(failed | {asked.release: reason}).encode())
-        journal.note(run, CENTRE, "online change failed", {"version": context.version, "reason": verdict.reason})
-        return Changed(release=asked.release, taken=False, reason=reason)
-    (run / NEXT_NAME).rename(run / SCAN_NAME)  # what the keeper starts the host with
+    report: tuple[str, ...] = ()
+    swap_ns = found.swap_ns
+    if not _runs_already(run, found, program):
+        (run / NEXT_NAME).write_bytes(arrangement.files[SCAN_NAME])
+        prepare.replace(run / TRYING_NAME, json.dumps({asked.release: found.rollbacks}).encode())
+        try:
+            verdict = changes.change(run, run / NEXT_NAME)
+        except Refused as error:
+            raise start.refused(error) from error
+        except ScanError as error:
+            raise MachineError(str(error), where=context.instance) from error
+        if not verdict.taken_over:
+            return _failed(run, asked.release, context, verdict.reason)
+        report, swap_ns = verdict.report, verdict.swap_ns
+    # First what the keeper starts the host with: whatever ends in between, the same is asked again.
+    prepare.replace(run / SCAN_NAME, arrangement.files[SCAN_NAME])
+    if _read(run / CHANGED_NAME).get("release") != asked.release:
+        journal.note(run, CENTRE, "online change", {"version": context.version})
     prepare.replace(run / CHANGED_NAME, asked.context)
-    journal.note(run, CENTRE, "online change", {"version": context.version})
-    report, swap_us = verdict.report, verdict.swap_ns / 1000
-    return Changed(release=asked.release, taken=True, report=report, swap_us=swap_us)
+    return Changed(release=asked.release, taken=True, report=report, swap_us=swap_ns / 1000)
 
 
-def _scans(run: Path) -> bool:
+def _scanning(run: Path) -> Status | None:
     try:
         found = status.read(run)
     except NotRunning:
-        return False
-    return found.alive and found.phase == "running"
+        return None
+    return found if found.alive and found.phase == "running" else None
 
 
-def _failed(run: Path) -> dict[str, str]:
+def _runs_already(run: Path, found: Status, program: Path) -> bool:
+    """Raises MachineError while the program is on trial: an earlier question did not wait for the end of it."""
     try:
-        found = json.loads((run / FAILED_NAME).read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+        same = variables.layout_file(run, found.version).read_bytes() == (program / LAYOUT_NAME).read_bytes()
+    except OSError:
+        return False
+    if same and found.on_trial:
+        raise MachineError(f"the program is on trial, {found.on_trial} scans to go", where="online change")
+    return same
+
+
+def _failed(run: Path, release: str, context: RunContext, why: str) -> Changed:
+    """Remembered: only a trial disturbs the plant, so it is not repeated with the same program."""
+    reason = f"{why}; {_REMEDY}, or correct it"
+    prepare.replace(run / FAILED_NAME, json.dumps(_read(run / FAILED_NAME) | {release: reason}).encode())
+    (run / TRYING_NAME).unlink(missing_ok=True)
+    journal.note(run, CENTRE, "online change failed", {"version": context.version, "reason": why})
+    return Changed(release=release, taken=False, reason=reason)
+
+
+def _why(found: Status) -> str:
+    return next((alarm for alarm in reversed(found.alarms) if "rolled back" in alarm), "a scan faulted")
 
 
 def _needs_new_start(arrangement: Arrangement, run: Path) -> list[Problem]:

@@ -13,13 +13,16 @@ from typing import Any
 
 import pytest
 
+from manifests.errors import MachineError
 from manifests.messages import Change, Changed
 from tests.integration.vplc_workload.test_vplc_pair import Pair, group_of, pair
 from tests.integration.vplc_workload.vplc_plant import GRANTS, VplcPlant, plant, until
 from tests.support.workload_process import ROOT
+from vplc.scan import change as changes
 from vplc.scan.access import Access
 from vplc.scan.errors import ScanError
 from vplc.scan.watch import Watcher
+from workloads.vplc import online
 
 pytestmark = [pytest.mark.peer, pytest.mark.timeout(240)]
 
@@ -170,6 +173,41 @@ async def test_a_program_that_faults_in_its_first_scans_is_taken_back_and_not_tr
     assert found.rollbacks == 1
     entries = [json.loads(line) for line in (tank.shared / "journal").read_text().splitlines()]
     assert [(e["who"], e["what"]) for e in entries] == [("centre", "online change failed")]
+
+
+async def test_whoever_did_not_wait_for_the_end_of_a_trial_learns_it_later(
+    tank: VplcPlant, packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(changes, "_TIMEOUT_S", 0.3)  # as a trial of 100 slow scans is to 30 s
+    await asyncio.to_thread(release_of, packed, tmp_path, "new", MARKED)
+    begin = ("  scans := scans + 1;\n", "  scans := scans + 1;\n  marked := 100 / (marked - marked);\n")
+    await asyncio.to_thread(release_of, packed, tmp_path, "bad", MARKED, begin)
+
+    async def ask(name: str) -> Changed:
+        context = json.loads((tank.run / "context.json").read_text())
+        context |= {"version": "0.2.0", "release": f"sha256:{name}", "program": name}
+        asked = Change(release=f"sha256:{name}", context=json.dumps(context).encode())
+        monkeypatch.setenv("VPLC_SCAN_BIN", str(packed.parent / "native"))
+        return await asyncio.to_thread(online.take_over, asked, tank.run, tank.shared)
+
+    with pytest.raises(MachineError, match="no verdict"):
+        await ask("new")
+    with pytest.raises(MachineError, match="on trial"):
+        await ask("new")
+    await until("the end of the trial", lambda: not getattr(tank.status(), "on_trial", 1))
+    assert (await ask("new")).taken
+    found = tank.status()
+    assert found is not None
+    assert found.version == 2  # changed once
+
+    monkeypatch.setattr(changes, "_TIMEOUT_S", 0.0)
+    with pytest.raises(MachineError):
+        await ask("bad")
+    await until("the way back", lambda: getattr(tank.status(), "rollbacks", 0) == 1)
+    assert "division by zero" in (await ask("bad")).reason
+    found = tank.status()
+    assert found is not None
+    assert (found.version, found.rollbacks) == (2, 1)
 
 
 async def test_an_instance_that_scans_nothing_says_so(tank: VplcPlant, packed: Path, tmp_path: Path) -> None:

@@ -202,3 +202,14 @@ async def test_a_new_start_brings_the_program_with_its_own_release(world: World)
     assert not list((world.folder / "run/tank" / PROGRAMS_NAME).iterdir())
     [status] = (await world.loop.report()).instances
     assert status.version == "1.0.2"
+
+
+async def test_back_to_the_release_that_it_came_with_nothing_is_left_to_say(world: World) -> None:
+    await world.loop.adopt(state(2, 2))
+    await world.settle()
+    await world.loop.adopt(state(3, 1))
+    await world.settle()
+    assert (len(world.bus.asked), world.runtime.stops) == (2, [])
+    [status] = (await world.loop.report()).instances
+    assert (status.state, status.version, status.detail) == (State.RUNNING, "1.0.1", "")
+    assert [path.name for path in (world.folder / "run/tank" / PROGRAMS_NAME).iterdir()] == [context(world).program]
