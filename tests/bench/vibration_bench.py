@@ -1,8 +1,9 @@
 """Speed of the vibration analysis against one raw float32 transform per channel (scipy), measured in the same run.
 
-Answers are counted over two populations of simulated machines; the second ("hard") is what real records do to a
-diagnosis. Speed: 64 channels of 1 s at 51.2 kHz on one core. Raw and ours alternate and the best of each counts: what
-else the machine does then falls on both. Payload decoding is bytes to float32 samples in the sensor's unit.
+Answers are counted over three populations of simulated machines: ordinary ones, hard ones, and rigs of very different
+character (with the whole table on stderr). Speed: 64 channels of 1 s at 51.2 kHz on one core. Raw and ours alternate,
+and of each channel the best of all rounds counts: what else the machine does then falls on neither. Payload decoding
+is bytes to float32 samples in the sensor's unit.
 """
 
 from __future__ import annotations
@@ -11,14 +12,18 @@ import base64
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
+import numpy.typing as npt
 import scipy.fft
 
 from tests.bench.figure import Figure
 from tests.simulators.bearing_plant import hard_case
 from tests.simulators.bearing_population import Case, case
+from tests.simulators.bearing_rigs import RIGS, rig_case
 from tests.simulators.bearing_signal import Fault, Machine, record
 from workloads.vibration.bearing import orders_of
 from workloads.vibration.diagnose import diagnose
@@ -34,6 +39,7 @@ CHANNELS = 64
 RATE_HZ = 51_200.0
 ROUNDS = 7
 MACHINES = 300
+PER_RIG = 100
 PLAIN = 0.4  # level of a fault: RMS of its impacts over that of the noise
 
 
@@ -60,32 +66,27 @@ def figures() -> Iterator[Figure]:
     words = [base64.b64encode(one) for one in counts]
     registers = [np.frombuffer(one, dtype="<u2").tolist() for one in counts]
 
-    def raw() -> None:
-        for one in records:
-            scipy.fft.rfft(one.samples)
-
-    jobs: dict[str, tuple[Callable[[], object], float | None]] = {
-        "vib_screening_ms": (lambda: [screen(one) for one in records], 3.0),
-        "vib_diagnosis_ms": (lambda: [diagnose(one, orders) for one in records], 8.0),
-        "vib_decode_int16_ms": (lambda: [decode_binary(one, "int16", 1 / 4096) for one in counts], 0.5),
-        "vib_decode_base64_ms": (
-            lambda: [decode_binary(base64.b64decode(one), "int16", 1 / 4096) for one in words],
-            None,
-        ),
-        "vib_decode_block_ms": (lambda: [unpack(one) for one in blocks], 0.5),
-        "vib_decode_json_ms": (lambda: [read_json(one) for one in texts], None),
-        "vib_decode_registers_ms": (lambda: [decode_registers(one, "int16", 1 / 4096) for one in registers], None),
+    jobs: dict[str, tuple[Sequence[Callable[[], object]], float | None]] = {
+        "vib_screening_ms": ([partial(screen, one) for one in records], 3.0),
+        "vib_diagnosis_ms": ([partial(diagnose, one, orders) for one in records], 8.0),
+        "vib_decode_int16_ms": ([partial(decode_binary, one, "int16", 1 / 4096) for one in counts], 0.5),
+        "vib_decode_base64_ms": ([partial(_base64, one) for one in words], None),
+        "vib_decode_block_ms": ([partial(unpack, one) for one in blocks], 0.5),
+        "vib_decode_json_ms": ([partial(read_json, one) for one in texts], None),
+        "vib_decode_registers_ms": ([partial(decode_registers, one, "int16", 1 / 4096) for one in registers], None),
     }
-    best = {key: float("inf") for key in jobs}
-    best_raw = float("inf")
+    raw: Sequence[Callable[[], object]] = [partial(scipy.fft.rfft, one.samples, workers=1) for one in records]
+    quickest = {key: np.full(CHANNELS, np.inf) for key in jobs}
+    quickest_raw = np.full(CHANNELS, np.inf)
     for _ in range(ROUNDS):
-        best_raw = min(best_raw, _seconds(raw))
-        for key, (job, _limit) in jobs.items():
-            best[key] = min(best[key], _seconds(job))
-            best_raw = min(best_raw, _seconds(raw))
+        for key, (calls, _limit) in jobs.items():
+            np.minimum(quickest_raw, _each(raw), out=quickest_raw)
+            np.minimum(quickest[key], _each(calls), out=quickest[key])
+    best = {key: float(one.sum()) for key, one in quickest.items()}
+    best_raw = float(quickest_raw.sum())
     per_channel = 1000 / CHANNELS
     yield Figure(key="vib_raw_fft_ms", value=best_raw * per_channel, unit="ms per channel")
-    for key, (_job, limit) in jobs.items():
+    for key, (_calls, limit) in jobs.items():
         yield Figure(
             key=key,
             value=best[key] * per_channel,
@@ -100,6 +101,7 @@ def figures() -> Iterator[Figure]:
     yield Figure(key="vib_flat_top_error", value=error, unit="%", goal="< 0.5")
     yield from _answers("vib_", case, "")
     yield from _answers("vib_hard_", hard_case, "hard: ")
+    yield from _population()
     yield Figure(key="vib_peak_rss", value=_peak_mb(), unit="MB", goal="< 200")
 
 
@@ -131,6 +133,38 @@ def _answers(prefix: str, population: Callable[[int], Case], kind: str) -> Itera
     yield Figure(key=f"{prefix}wrong_part", value=100 * wrong / plain, unit=faults, goal="< 2")
 
 
+def _population() -> Iterator[Figure]:
+    """Right answers over all rigs, on seeds no threshold was set on; what is confused with what goes to stderr."""
+    total: Counter[tuple[str, str]] = Counter()
+    plain = named = 0
+    for rig in RIGS:
+        seen: Counter[tuple[str, str]] = Counter()
+        for seed in range(90_000, 90_000 + PER_RIG):
+            one = rig_case(rig, seed)
+            wave = Record(samples=record(one.machine, seed), rate_hz=one.machine.rate_hz, rpm=one.machine.rpm)
+            answer = diagnose(wave, one.asked).part.value
+            seen[one.truth, answer] += 1
+            if one.level > PLAIN:
+                plain += 1
+                named += answer == one.truth
+        table = "  ".join(f"{truth}>{answer} {count}" for (truth, answer), count in sorted(seen.items()))
+        sys.stderr.write(f"{rig:10} {table}\n")
+        total += seen
+    count = sum(total.values())
+    nulls = sum(number for (truth, _), number in total.items() if truth == "N")
+    right = sum(number for (truth, answer), number in total.items() if truth == answer)
+    wrong = sum(number for (truth, answer), number in total.items() if truth != answer and "N" not in (truth, answer))
+    yield Figure(key="vib_diagnosis_population", value=100 * right / count, unit=f"% right of {count} records")
+    yield Figure(
+        key="vib_diagnosis_population_false_alarms",
+        value=100 * (nulls - total["N", "N"]) / nulls,
+        unit="% of sound machines and other bearings",
+        goal="< 2",
+    )
+    yield Figure(key="vib_diagnosis_population_named", value=100 * named / plain, unit="% of faults above -8 dB")
+    yield Figure(key="vib_diagnosis_population_wrong_part", value=100 * wrong / (count - nulls), unit="% of faults")
+
+
 def _peak_mb() -> float:
     """Highest memory of a process of its own that screens and diagnoses 64 channels; its own account."""
     code = (
@@ -153,7 +187,15 @@ def _peak_mb() -> float:
     return int(out.stdout) * 1024 / 1e6
 
 
-def _seconds(job: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    job()
-    return time.perf_counter() - start
+def _base64(text: bytes) -> object:
+    return decode_binary(base64.b64decode(text), "int16", 1 / 4096)
+
+
+def _each(calls: Sequence[Callable[[], object]]) -> npt.NDArray[np.float64]:
+    """Seconds of each call."""
+    taken = np.empty(len(calls))
+    for number, call in enumerate(calls):
+        start = time.perf_counter()
+        call()
+        taken[number] = time.perf_counter() - start
+    return taken
