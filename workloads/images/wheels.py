@@ -112,6 +112,15 @@ def strip(target: Path, unused: Sequence[str] = ()) -> None:
     _remove(path for pattern in (*_UNUSED, *unused) for path in list(target.glob(pattern)))
     _remove(path for path in sorted(target.rglob("*")) if path.is_dir() and path.name in _FOLDERS)
     _remove(path for path in sorted(target.rglob("*")) if path.is_file() and path.suffix in _SUFFIXES)
+    _remove_debug_information(sorted(target.rglob("*.so")))
+
+
+def _remove_debug_information(libraries: Sequence[Path]) -> None:
+    """Some wheels come with it: of zstandard's 12 MB it is 11. Without the tool, and for another processor's libraries
+    where the tool knows only this one, they stay as they are."""
+    tool = shutil.which("strip")
+    for library in libraries if tool else ():
+        subprocess.run([str(tool), "--strip-debug", str(library)], stdin=subprocess.DEVNULL, capture_output=True)
 
 
 def _remove(paths: Iterable[Path]) -> None:
