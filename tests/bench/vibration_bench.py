@@ -144,7 +144,7 @@ def _population() -> Iterator[Figure]:
             wave = Record(samples=record(one.machine, seed), rate_hz=one.machine.rate_hz, rpm=one.machine.rpm)
             answer = diagnose(wave, one.asked).part.value
             seen[one.truth, answer] += 1
-            if one.level > PLAIN:
+            if one.truth != "N" and one.level > PLAIN:
                 plain += 1
                 named += answer == one.truth
         table = "  ".join(f"{truth}>{answer} {count}" for (truth, answer), count in sorted(seen.items()))
