@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tests.simulators.bearing_plant import hard_case
 from tests.simulators.bearing_population import case
+from tests.simulators.bearing_rigs import rig_case
 from tests.simulators.bearing_signal import Fault, Machine, Part, record
 from workloads.vibration.bearing import Geometry, Orders, orders_of
 from workloads.vibration.diagnose import Diagnosis, Verdict, diagnose
@@ -100,6 +101,53 @@ def test_a_name_plate_that_is_two_per_cent_off_is_corrected_by_the_shafts_own_li
         found = _judge(machine)
         assert found.part.value == part
         assert found.measured_shaft_hz == pytest.approx(0.98 * machine.rpm / 60, rel=3e-3)
+
+
+def test_a_name_plate_that_is_three_per_cent_off_is_corrected_where_the_shaft_is_plain() -> None:
+    machine = _with("OR", 1.0, rpm_error=-0.029, shaft=tuple(0.1 / k for k in range(1, 11)), shaft_modulation=0.3)
+    found = _judge(machine)
+    assert (found.part.value, found.measured_shaft_hz) == ("OR", pytest.approx(0.971 * machine.rpm / 60, rel=3e-3))
+
+
+@pytest.mark.parametrize("far_race", [0.0, 0.3, 0.9])
+def test_an_element_is_named_whether_it_strikes_both_races_or_one(far_race: float) -> None:
+    fault = Fault(part="B", level=1.0, far_race=far_race)
+    found = _judge(replace(Machine(), faults=(fault,)))
+    assert found.part.value == "B", found.why
+    order = 2 * orders_of(Machine().geometry).bsf
+    assert found.fits[found.part].order == pytest.approx(order, rel=0.02)
+
+
+def test_an_inner_race_is_named_though_its_sidebands_exceed_their_carriers() -> None:
+    fault = Fault(part="IR", level=1.0, load=1.0, sway=0.12)
+    found = _judge(replace(Machine(), faults=(fault,)))
+    assert found.part.value == "IR", found.why
+    assert any("shaft" in line.name for line in found.lines)
+
+
+@pytest.mark.parametrize("part", ["OR", "IR"])
+def test_a_rough_spall_without_edges_is_named(part: Part) -> None:
+    fault = Fault(part=part, level=1.0, rough=0.8, scatter=0.4, jitter=0.008)
+    assert _judge(replace(Machine(), faults=(fault,))).part.value == part
+
+
+def test_an_outer_race_under_a_turning_load_is_named() -> None:
+    fault = Fault(part="OR", level=1.0, rotating=0.8)
+    assert _judge(replace(Machine(), faults=(fault,))).part.value == "OR"
+
+
+def test_an_order_beside_a_whole_one_is_told_from_the_shafts_own_line() -> None:
+    geometry = Geometry(8, 6.75, 28.5)  # 3.05 and 4.95
+    loose = Machine(geometry=geometry, seconds=8.0, looseness=0.05, train_order=1.0, train_level=0.5)
+    assert _judge(loose).verdict is Verdict.NO_FAULT
+    for part in ("OR", "IR"):
+        found = _judge(replace(loose, train_level=0.1, faults=(Fault(part=part, level=1.0),)))
+        assert found.part.value == part, found.why
+
+
+def test_a_drift_changes_nothing() -> None:
+    assert _judge(_with("OR", 0.8, drift=5.0, offset=20.0)).part.value == "OR"
+    assert _judge(Machine(drift=5.0, offset=20.0)).verdict is Verdict.NO_FAULT
 
 
 def test_a_record_without_lines_of_the_shaft_keeps_the_speed_given() -> None:
@@ -202,7 +250,7 @@ def test_a_heavier_fault_is_called_more_severe() -> None:
 def test_over_a_population_of_machines_silence_is_kept_and_plain_faults_are_named() -> None:
     """Seeds that no threshold was set on; false alarms below 3 %, plain faults found in four of five."""
     alarms = nulls = named = wrong = plain = 0
-    for seed in range(70_000, 70_160):
+    for seed in range(70_000, 70_080):
         one = case(seed)
         wave = Record(samples=record(one.machine, seed), rate_hz=one.machine.rate_hz, rpm=one.machine.rpm)
         found = diagnose(wave, one.asked).part.value
@@ -222,8 +270,19 @@ def test_over_a_population_of_machines_silence_is_kept_and_plain_faults_are_name
 def test_hard_machines_seldom_raise_a_false_alarm() -> None:
     """Neighbours with nearly the same orders, converters, other shafts, wrong speeds; seeds no threshold was set on."""
     alarms = 0
-    for seed in range(80_000, 80_160, 2):
+    for seed in range(80_000, 80_080, 2):
         one = hard_case(seed)
         wave = Record(samples=record(one.machine, seed), rate_hz=one.machine.rate_hz, rpm=one.machine.rpm)
         alarms += diagnose(wave, one.asked).verdict is Verdict.FAULT
-    assert alarms <= 2
+    assert alarms <= 1
+
+
+@pytest.mark.parametrize("rig", ["bench", "gearbox", "field", "endurance"])
+def test_a_rigs_sound_machines_and_other_bearings_seldom_raise_an_alarm(rig: str) -> None:
+    """Seeds no threshold was set on; the whole table is a benchmark."""
+    alarms = 0
+    for seed in range(95_000, 95_032, 2):
+        one = rig_case(rig, seed)
+        wave = Record(samples=record(one.machine, seed), rate_hz=one.machine.rate_hz, rpm=one.machine.rpm)
+        alarms += diagnose(wave, one.asked).verdict is Verdict.FAULT
+    assert alarms <= 1
