@@ -30,7 +30,7 @@ from workloads.vplc.program import LAYOUT_NAME
 
 CHANGED_NAME = "changed.json"  # the run context of the release that took over
 FAILED_NAME = "failed.json"  # release -> why its first scans failed: not tried again in this life
-TRYING_NAME = "trying.json"  # release -> how often the host had gone back before: a slow task's trial takes its time
+TRYING_NAME = "trying.json"  # release, and the host's version and rollbacks before: a slow task's trial takes its time
 NEXT_NAME = "scan.next.json"
 CENTRE = "centre"
 # What a change brings along; tasks are compared by the host.
@@ -67,7 +67,9 @@ def take_over(asked: Change, run_folder: Path, run: Path) -> Changed:
     if found is None:
         return Changed(release=asked.release, taken=False, idle=True, reason="no program is scanned")
     failed = _read(run / FAILED_NAME)
-    if found.rollbacks > _read(run / TRYING_NAME).get(asked.release, found.rollbacks):
+    tried = _read(run / TRYING_NAME)
+    mine = tried.get("release") == asked.release
+    if mine and found.rollbacks > tried["rollbacks"]:
         return _failed(run, asked.release, context, _why(found))
     if asked.release in failed:
         return Changed(release=asked.release, taken=False, reason=failed[asked.release])
@@ -79,9 +81,10 @@ def take_over(asked: Change, run_folder: Path, run: Path) -> Changed:
         raise DocumentError(problems)
     report: tuple[str, ...] = ()
     swap_ns = found.swap_ns
-    if not _runs_already(run, found, program):
+    if not (mine and found.version > tried["version"] and _runs(run, found, program)):
         (run / NEXT_NAME).write_bytes(arrangement.files[SCAN_NAME])
-        prepare.replace(run / TRYING_NAME, json.dumps({asked.release: found.rollbacks}).encode())
+        trying = {"release": asked.release, "version": found.version, "rollbacks": found.rollbacks}
+        prepare.replace(run / TRYING_NAME, json.dumps(trying).encode())
         try:
             verdict = changes.change(run, run / NEXT_NAME)
         except Refused as error:
@@ -96,6 +99,7 @@ def take_over(asked: Change, run_folder: Path, run: Path) -> Changed:
     if _read(run / CHANGED_NAME).get("release") != asked.release:
         journal.note(run, CENTRE, "online change", {"version": context.version})
     prepare.replace(run / CHANGED_NAME, asked.context)
+    (run / TRYING_NAME).unlink(missing_ok=True)
     return Changed(release=asked.release, taken=True, report=report, swap_us=swap_ns / 1000)
 
 
@@ -107,7 +111,7 @@ def _scanning(run: Path) -> Status | None:
     return found if found.alive and found.phase == "running" else None
 
 
-def _runs_already(run: Path, found: Status, program: Path) -> bool:
+def _runs(run: Path, found: Status, program: Path) -> bool:
     """Raises MachineError while the program is on trial: an earlier question did not wait for the end of it."""
     try:
         same = variables.layout_file(run, found.version).read_bytes() == (program / LAYOUT_NAME).read_bytes()

@@ -210,6 +210,20 @@ async def test_whoever_did_not_wait_for_the_end_of_a_trial_learns_it_later(
     assert (found.version, found.rollbacks) == (2, 1)
 
 
+async def test_the_same_program_with_another_limit_is_another_release(
+    tank: VplcPlant, packed: Path, tmp_path: Path
+) -> None:
+    said = json.loads((packed / "control.json").read_text())
+    said["scan"]["tasks"]["Fast"]["watchdog_ms"] = 40
+    await asyncio.to_thread(shutil.copytree, packed, tmp_path / "run/programs/strict")
+    (tmp_path / "run/programs/strict/control.json").write_text(json.dumps(said))
+    assert (await change(tank, "strict")).taken
+    assert json.loads((tank.shared / "scan.json").read_text())["tasks"]["Fast"]["watchdog_ms"] == 40
+    found = tank.status()
+    assert found is not None
+    assert found.version == 2
+
+
 async def test_an_instance_that_scans_nothing_says_so(tank: VplcPlant, packed: Path, tmp_path: Path) -> None:
     await asyncio.to_thread(release_of, packed, tmp_path, "new", MARKED)
     (tank.shared / "scan.json").write_text("{}")
