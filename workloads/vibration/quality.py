@@ -23,6 +23,8 @@ MIN_SAMPLES = 256
 MIN_VALUES = 12
 # Impacts are short: with fewer of their tops cut off, their repetition is still all there.
 CLIPPED_SHARE = 0.005
+# A flat top holds its value over neighbouring samples at least so many times.
+FLAT = 2
 RATES_HZ = (10.0, 2_000_000.0)
 RPM = (1.0, 600_000.0)
 MAX_SAMPLES = 1 << 27
@@ -58,8 +60,9 @@ def check(record: Record, orders: Orders | None = None) -> list[Finding]:
     if found:
         return found
     x = record.samples
-    found += _overload(record, x)
-    found += _dropouts(x, record.rate_hz)
+    still = int(np.count_nonzero(x[1:] == x[:-1]))
+    found += _overload(record, x, still)
+    found += _dropouts(x, record.rate_hz, still)
     found += _offset(x)
     found += _unit(record)
     found += _speed(record, orders)
@@ -124,12 +127,13 @@ def _numbers(record: Record) -> list[Finding]:
     return found
 
 
-def _overload(record: Record, x: Array) -> list[Finding]:
+def _overload(record: Record, x: Array, still: int) -> list[Finding]:
+    """``still``: samples that equal the one before; without any there is no flat top."""
     if record.overload:
         return [Finding("overload", Effect.NO_DIAGNOSIS, "the instrument reports an overload", "use a larger range")]
     share = 0.0
     ends = []
-    for end, sign in (("top", 1), ("bottom", -1)):
+    for end, sign in (("top", 1), ("bottom", -1)) if still >= FLAT else ():
         extreme = x.max() if sign > 0 else x.min()
         at = int(np.count_nonzero(x == extreme))
         if at < 5:
@@ -140,7 +144,7 @@ def _overload(record: Record, x: Array) -> list[Finding]:
         next_value = below.max()
         beside = int(np.count_nonzero(values == next_value))
         runs = int(np.count_nonzero((values[1:] == limit) & (values[:-1] == limit)))
-        if at > 3 * beside and runs >= 2:
+        if at > 3 * beside and runs >= FLAT:
             share += at / len(x)
             ends.append(f"{at} samples stand at the {end} value {float(extreme):g}")
     if record.full_scale is not None:
@@ -154,10 +158,10 @@ def _overload(record: Record, x: Array) -> list[Finding]:
     return [Finding("clipped", effect, "clipped: " + "; ".join(ends), "use a larger range or a less sensitive sensor")]
 
 
-def _dropouts(x: Array, rate_hz: float) -> list[Finding]:
+def _dropouts(x: Array, rate_hz: float, still: int) -> list[Finding]:
     """Runs of one value, longer than any oscillation leaves standing."""
     least = max(16, int(0.002 * rate_hz))
-    if int(np.count_nonzero(x[1:] == x[:-1])) < least - 1:
+    if still < least - 1:
         return []
     change = np.flatnonzero(np.diff(x))
     edges = np.concatenate([[-1], change, [len(x) - 1]])
