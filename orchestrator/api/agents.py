@@ -13,6 +13,7 @@ import asyncio
 import hashlib
 import math
 import re
+import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -87,6 +88,7 @@ class AgentLine:
         self._carries = Limiter(rate_per_s=200.0, burst=400.0)
         self._enrols = Limiter(rate_per_s=20.0, burst=100.0)  # per address: nobody has a name yet
         self._blobs: dict[str, tuple[int, dict[str, int]]] = {}  # site -> (generation, digests it may fetch)
+        self._noticing = threading.Lock()
         self._went_back: dict[Peer, tuple[int, int]] = {}  # (said before, asked with), so that it is told once
 
     def app(self) -> ASGIApp:
@@ -299,14 +301,18 @@ class AgentLine:
             centre.wakeups.forget(peer.site, woken)
 
     def _notice_old(self, peer: Peer, version: int) -> None:
-        """A node that holds older instructions than it once reported runs from a disk that was put back, or lost."""
+        """A node that holds older instructions than it once reported runs from a disk that was put back, or lost.
+        Asked where it asks and where it reports, because either may come first."""
         centre = self._centre
         with centre.store.read() as conn:
             before = sites.reported_director(conn, peer.site, peer.node, peer.serial)
-        if version >= before or self._went_back.get(peer) == (before, version):
-            return
-        self._went_back[peer] = (before, version)
-        text = f"it asks with instructions of version {version}, but reported {before}: its disk was put back or lost"
+        with self._noticing:
+            if version >= before or self._went_back.get(peer) == (before, version):
+                return
+            self._went_back[peer] = (before, version)
+        text = (
+            f"it holds instructions of version {version}, but reported {before} before: its disk was put back or lost"
+        )
         centre.tell(Severity.SECURITY, "node-went-back", text, subject=peer.node, site=peer.site, node=peer.node)
 
     async def _wait(self, request: Request, woken: asyncio.Event, timeout_s: float) -> bool:
@@ -384,6 +390,7 @@ class AgentLine:
         def store() -> int:
             centre = self._centre
             now_ns = centre.now_ns()
+            self._notice_old(peer, said.trust.director_version)
             with centre.store.write() as conn:
                 sites.put_report(conn, peer.site, said, now_ns, centre.settings.offline_after_ns)
                 seen, _ = events.add_reported(conn, peer.site, peer.node, said.incarnation, said.events, now_ns)

@@ -247,13 +247,13 @@ def test_15_altered_cut_and_unstorable_blobs_leave_nothing_wrong(plant: Plant, f
             with pytest.raises(MachineError) as full:
                 BlobStore(place, reserve_bytes=-(1 << 30)).fetch(plant.client, blob)
             assert list((place / "parts").iterdir()) == []
-            said = str(full.value)
+            said = full.value.what
         finally:
             subprocess.run(["umount", "-l", place], check=True)
     else:
         with pytest.raises(MachineError) as full:
             BlobStore(place, reserve_bytes=1 << 62).fetch(plant.client, blob)
-        said = str(full.value)
+        said = full.value.what
     say(f"flipped: {flipped.value.kind}, part removed; cut three times: resumed and right; full disk: {said[:60]}")
 
 
