@@ -66,25 +66,28 @@ class Publisher:
 
     # ------------------------------------------------------------ director
 
-    def assign(self, conn: Connection, site: str, generation: int) -> bool:
-        """Tell a site to run a generation, in the caller's transaction; call ``announce`` once it is committed.
+    def assign(self, conn: Connection, names: Sequence[str], generation: int) -> list[str]:
+        """Tell sites to run a generation, in the caller's transaction; call ``announce`` once it is committed.
 
-        False when the site was told this or something newer before.
+        Gives those that were not told this or something newer before.
         """
-        state = fleets.desired_state(conn, generation, site)
-        if state is None:
-            raise MachineError(f"generation {generation} says nothing about this site", where=site)
-        if not sites.assign(conn, site, generation, self._now_ns()):
-            return False
-        effective, dropped = lay_over(state, parameters.overlays(conn, [site]).get(site, {}))
-        for one in dropped:
-            parameters.remove(conn, site, one.instance, [one.name])
-            subject = f"{one.instance} {one.name}"
-            events.add(
-                conn, self._now_ns(), Severity.WARNING, "parameter-dropped", str(one), subject=subject, site=site
-            )
-        self._sign(conn, {site: effective})
-        return True
+        states = fleets.desired_states(conn, generation, names)
+        for name in names:
+            if name not in states:
+                raise MachineError(f"generation {generation} says nothing about this site", where=name)
+        told = [name for name in names if sites.assign(conn, name, generation, self._now_ns())]
+        set_now = parameters.overlays(conn, told)
+        effective: dict[str, DesiredState] = {}
+        for name in told:
+            effective[name], dropped = lay_over(states[name], set_now.get(name, {}))
+            for one in dropped:
+                parameters.remove(conn, name, one.instance, [one.name])
+                subject = f"{one.instance} {one.name}"
+                events.add(
+                    conn, self._now_ns(), Severity.WARNING, "parameter-dropped", str(one), subject=subject, site=name
+                )
+        self._sign(conn, effective)
+        return told
 
     def revise(self, conn: Connection, site: str) -> int:
         """Sign the parameters as they are now, as the next revision; call ``announce`` once it is committed."""
@@ -135,6 +138,8 @@ class Publisher:
 
     def _sign(self, conn: Connection, states: Mapping[str, DesiredState]) -> None:
         """The next version of each site's files, by name of the site."""
+        if not states:
+            return
         states = secrets.lay_in(conn, states)
         before = sites.director_states(conn, states, lock=True)
         now_ns = self._now_ns()

@@ -162,7 +162,6 @@ class Rollouts:
                 if after == before:
                     continue
                 if isinstance(action, Assign):
-                    self._publisher.assign(conn, action.site, current.generation)
                     assigned.append(action.site)
                 event = _event(current, action)
                 if event is not None:
@@ -171,6 +170,8 @@ class Rollouts:
                     events.add(conn, now_ns, severity, kind, text, subject=subject, site=site)
             if after == current:
                 return after
+            if assigned:
+                self._publisher.assign(conn, assigned, current.generation)
             rollouts.save(conn, current, after)
         for site_name in assigned:
             self._publisher.announce(site_name)

@@ -71,8 +71,9 @@ def get(conn: Connection, number: int) -> Generation | None:
     return Generation(**fields)
 
 
-def desired_states(conn: Connection, number: int) -> dict[str, DesiredState]:
-    query = select(desired.c.site, desired.c.state).where(desired.c.generation == number)
+def desired_states(conn: Connection, number: int, chosen: Collection[str] | None = None) -> dict[str, DesiredState]:
+    """What a generation says of the chosen sites, or of all."""
+    query = only(select(desired.c.site, desired.c.state).where(desired.c.generation == number), desired.c.site, chosen)
     return {r.site: _state.decode(r.state) for r in conn.execute(query)}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -75,8 +75,8 @@ def fleet(folder: Path, count: int, *, generation: int = 1) -> Store:
 
 
 class Announcer:
-    def assign(self, conn: Connection, site: str, generation: int) -> bool:
-        return sites.assign(conn, site, generation, NOW_NS)
+    def assign(self, conn: Connection, names: Sequence[str], generation: int) -> list[str]:
+        return [name for name in names if sites.assign(conn, name, generation, NOW_NS)]
 
     def announce(self, site: str) -> None: ...
 
