@@ -219,7 +219,12 @@ def read_in_console(plant: ClusterStage, panel: str, words: str) -> None:
 
 def test_what_left_the_fleet_is_pruned_and_clearing_leaves_nothing(plant: ClusterStage) -> None:
     before = plant.lives()
-    plant.wait_for_rollout(plant.roll_out("0.2.0", tank=False), 240)
+    rollout = plant.roll_out("0.2.0", tank=False)
+    plant.until("the site's own word to be asked for", lambda: "control-stop" in json.dumps(refusal(plant)))
+    assert plant.lives() == before
+    consent = [sys.executable, "-m", "agent", "consent", TANK, "--why", "out of service"]
+    subprocess.run([*consent, "--state", str(plant.config.parent)], check=True, capture_output=True, cwd=ROOT)
+    plant.wait_for_rollout(rollout, 240)
     for kind in ("deployments", "networkpolicies", "services"):
         plant.until(f"{kind} of the tank gone", lambda k=kind: not named(plant, k, TANK))
     assert [len(named(plant, kind, PUMPS)) for kind in ("deployments", "networkpolicies")] == [1, 1]
@@ -228,6 +233,10 @@ def test_what_left_the_fleet_is_pruned_and_clearing_leaves_nothing(plant: Cluste
     clear = [sys.executable, "-m", "agent", "clear", "--config", str(plant.config)]
     subprocess.run(clear, check=True, capture_output=True, cwd=ROOT)
     assert [plant.space.get(kind)["items"] for kind in ("deployments", "networkpolicies", "services")] == [[], [], []]
+
+
+def refusal(plant: ClusterStage) -> Any:
+    return plant.get(f"/sites/{SITE}")["nodes"][0]["refusal"]
 
 
 def named(plant: ClusterStage, kind: str, instance: str) -> list[str]:
