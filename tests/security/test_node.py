@@ -208,7 +208,15 @@ def test_30_the_agent_is_not_updated_by_the_centre_and_a_false_package_is_named(
     def verified(release: WorkloadRelease, file: Path) -> tuple[int, str]:
         document = folder / "release.json"
         document.write_bytes(signing.release_bytes(release))
-        command = [sys.executable, "-m", "agent", "verify-release", document, file, "--state", node.state]
+        command = [
+            sys.executable,
+            "-m",
+            "agent",
+            "verify-release",
+            *map(str, (document, file)),
+            "--state",
+            str(node.state),
+        ]
         done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60, check=False)
         return done.returncode, " ".join((done.stdout + done.stderr).split())
 
