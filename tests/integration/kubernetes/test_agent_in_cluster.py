@@ -53,7 +53,7 @@ def test_a_killed_pod_and_killed_agents_lose_no_acknowledged_sample(site: Site) 
     site.far.offline_now = False
     lives = lambda: {key[2]: len(frames) for key, frames in list(site.far.frames.items())}  # noqa: E731 - read twice
     site.node.until(lambda: len(lives()) == 2, "the second life's data does not arrive", 60)
-    assert max(lives().values()) >= covered
+    site.node.until(lambda: max(lives().values()) >= covered, "what was acknowledged does not arrive", 60)
     site.arrived()  # each life's numbers without a gap
 
 

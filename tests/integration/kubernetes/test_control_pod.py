@@ -10,7 +10,7 @@ import pytest
 
 from agent.runtimes.containers import RT_FILE, container_platform
 from agent.runtimes.kubernetes.objects import NO_RT_SHARE
-from tests.integration.agent.test_control_container import container, of_control
+from tests.integration.agent.test_control_container import PROBE, of_control
 from tests.support import tiny_worker
 from tests.support.cluster import ClusterNamespace, load_image
 
@@ -21,7 +21,7 @@ def test_a_control_pod_has_its_folders_its_rights_and_a_note_of_what_is_missing(
     space = ClusterNamespace(folder, f"t{secrets.token_hex(3)}")
     runtime = space.runtime(folder)
     try:
-        artifact = container(folder, container_platform())
+        artifact = tiny_worker.of_source(PROBE, folder, container_platform())
         runtime.pull(artifact, partial(tiny_worker.blob_path, folder))
         for archive in (folder / "images").glob("*.tar"):
             load_image(archive)
