@@ -219,7 +219,7 @@ def read_in_console(plant: ClusterStage, panel: str, words: str) -> None:
 
 def test_what_left_the_fleet_is_pruned_and_clearing_leaves_nothing(plant: ClusterStage) -> None:
     before = plant.lives()
-    rollout = plant.roll_out("0.2.0", tank=False)
+    rollout = plant.roll_out(plant.instance(SITE, PUMPS)["version"], tank=False)
     plant.until("the site's own word to be asked for", lambda: "control-stop" in json.dumps(refusal(plant)))
     assert plant.lives() == before
     consent = [sys.executable, "-m", "agent", "consent", TANK, "--why", "out of service"]
