@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import platform
 import shutil
+import struct
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
@@ -116,11 +117,31 @@ def strip(target: Path, unused: Sequence[str] = ()) -> None:
 
 
 def _remove_debug_information(libraries: Sequence[Path]) -> None:
-    """Some wheels come with it: of zstandard's 12 MB it is 11. Without the tool, and for another processor's libraries
-    where the tool knows only this one, they stay as they are."""
+    """Some wheels come with it: of zstandard's 12 MB it is 11. Without the tool, for another processor's libraries
+    where the tool knows only this one, and where it would leave one that does not load, they stay as they are."""
     tool = shutil.which("strip")
     for library in libraries if tool else ():
-        subprocess.run([str(tool), "--strip-debug", str(library)], stdin=subprocess.DEVNULL, capture_output=True)
+        work = library.with_name(f".{library.name}")
+        line = [str(tool), "--strip-debug", "-o", str(work), str(library)]
+        done = subprocess.run(line, stdin=subprocess.DEVNULL, capture_output=True)
+        if done.returncode == 0 and _loads(work):
+            work.replace(library)
+        work.unlink(missing_ok=True)
+
+
+def _loads(library: Path) -> bool:
+    """Whether the loader could map its segments: of libraries whose headers were edited after linking, as those bundled
+    into wheels are, the tool moves segments off their pages."""
+    data = library.read_bytes()
+    if data[:6] != b"\x7fELF\x02\x01":  # 64 bit, little endian
+        return False
+    (table,), (size, count) = struct.unpack_from("<Q", data, 32), struct.unpack_from("<HH", data, 54)
+    for place in range(table, table + size * count, size):
+        kind, _, offset, address = struct.unpack_from("<IIQQ", data, place)
+        (align,) = struct.unpack_from("<Q", data, place + 48)
+        if kind == 1 and align > 1 and (address - offset) % align:
+            return False
+    return True
 
 
 def _remove(paths: Iterable[Path]) -> None:

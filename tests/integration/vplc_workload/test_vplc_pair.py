@@ -43,10 +43,13 @@ class Pair:
             plant.config |= {"pair": {"role": role, "name": "tank"}}
 
     async def start(self, program: Path, **link: Any) -> None:
+        """On one machine `a` drives before `b` begins: of two drivers of one image the first to come has the device."""
         for plant in self.both.values():
             await plant.bus.start()
             plant.write_context()
             await plant.start(program, wait=False)
+            if plant.instance == "tank-a" and plant.config["pair"].get("over") != "network":
+                await plant.outputs_move()
         await until("a ready pair", self.ready)
 
     def of(self, name: str) -> status.Pair:

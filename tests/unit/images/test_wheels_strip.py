@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import shutil
 import subprocess
 from pathlib import Path
 
+import numpy
 import pytest
 
 from workloads.images.wheels import strip
@@ -25,6 +27,16 @@ def test_debug_information_goes_and_symbols_stay(tmp_path: Path) -> None:
     left = library.read_bytes()
     assert b".debug_info" not in left
     assert b"forty_two" in left
+
+
+def test_bundled_libraries_whose_headers_were_edited_still_load(tmp_path: Path) -> None:
+    """numpy brings its own OpenBLAS, which the tool alone would leave with segments off their pages."""
+    [bundled] = Path(numpy.__file__).parents[1].glob("numpy.libs/*openblas*.so")
+    [fortran] = Path(numpy.__file__).parents[1].glob("numpy.libs/libgfortran*")
+    shutil.copytree(bundled.parent, tmp_path / "numpy.libs")
+    strip(tmp_path)
+    ctypes.CDLL(str(tmp_path / "numpy.libs" / fortran.name))
+    ctypes.CDLL(str(tmp_path / "numpy.libs" / bundled.name))
 
 
 def test_what_the_tool_does_not_know_stays_as_it_is(tmp_path: Path) -> None:
