@@ -232,7 +232,7 @@ class Runtime(Protocol):
         ...
 
     def logs(self, name: str, lines: int = 50) -> Sequence[str]:
-        """The last lines it wrote, oldest first; empty when unknown."""
+        """The last lines it wrote, oldest first; empty when unknown. Raises UnreachableError."""
         ...
 
     def forget_except(self, roots: Collection[str], segments: Collection[str]) -> None:

@@ -47,7 +47,7 @@ from agent.runtimes.kubernetes.objects import (
     service,
 )
 from agent.secrets import secrets_folder
-from manifests.errors import DocumentError, MachineError, Problem, SluiceError, UnreachableError
+from manifests.errors import DocumentError, MachineError, Problem, SluiceError
 from manifests.model import OCI_MANIFEST, Artifact, WorkloadClass
 from manifests.oci import hybrid_tar, image_ids
 
@@ -198,7 +198,7 @@ class KubernetesRuntime:
         try:
             path = f"{self._path(PODS, pod['metadata']['name'])}/log"
             said = self._cluster.text(path, tailLines=str(lines), limitBytes=str(64 << 10))
-        except (MachineError, UnreachableError):  # it has not started, is gone, or its kubelet is not to be reached
+        except MachineError:  # it has not started, or is gone
             return []
         return said.splitlines()
 
