@@ -113,6 +113,10 @@ class DriverSite(Site):
         """The driver's status; empty when there is none yet."""
         return next((dict(r) for r in status.read(self.run) if r["name"] == name), {})
 
+    def count(self, what: str) -> int:
+        """One of the driver's counters; 0 while it has said nothing yet."""
+        return int(self.told().get("counters", {}).get(what, 0))
+
     def until_state(self, state: str, name: str = "io") -> dict[str, Any]:
         def probe() -> dict[str, Any] | None:
             row = self.told(name)

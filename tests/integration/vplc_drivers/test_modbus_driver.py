@@ -71,7 +71,7 @@ def test_outputs_without_the_grant_never_reach_the_device(site: DriverSite) -> N
     site.drive("modbus")
     told = site.until_state("running")
     site.until_value("P.level", 321)
-    until("fifty cycles", lambda: site.told()["counters"].get("cycles", 0) > 50)
+    until("fifty cycles", lambda: site.count("cycles") > 50)
     assert holding(site, 10) == 0
     assert told["write"] is False
     assert "grant" in told["outputs"]
@@ -82,8 +82,8 @@ def test_only_changes_and_refreshes_are_written(site: DriverSite) -> None:
     site.scan({"io": modbus(site, refresh_ms=0)})
     site.drive("modbus")
     site.until_state("running")
-    until("a hundred cycles", lambda: site.told()["counters"].get("cycles", 0) > 100)
-    before = site.told()["counters"]["writes"]
+    until("a hundred cycles", lambda: site.count("cycles") > 100)
+    before = site.count("writes")
     assert before <= 6  # the first values of two requests, and what the first inputs changed
     site.station.set(200, 50)
     until("the changed value", lambda: holding(site, 10) == 100)
@@ -104,7 +104,7 @@ def test_a_device_that_dies_makes_its_inputs_stale_and_returns_with_everything(r
     running.until_state("running")
     running.until_value("P.level", 111)
     until("the outputs again", lambda: holding(running, 10) == 222)
-    assert running.told()["counters"]["connections"] >= 2
+    assert running.count("connections") >= 2
 
 
 def test_a_device_that_takes_requests_and_never_answers_delays_no_scan(running: DriverSite) -> None:
@@ -117,7 +117,7 @@ def test_a_device_that_takes_requests_and_never_answers_delays_no_scan(running: 
     until("two hundred scans more", lambda: running.value("P.scans") > since + 200)
     after = running.now()
     # The machine may be late on its own; a scan that waited 200 ms for the device would miss twenty periods each time.
-    timeouts = running.told()["counters"]["timeouts"]
+    timeouts = running.count("timeouts")
     assert timeouts >= 2
     assert after.tasks[0].missed - before.tasks[0].missed < 20 * timeouts
     assert after.tasks[0].state == "run"
@@ -162,12 +162,12 @@ def test_a_dead_host_gets_its_outputs_made_safe_once(site: DriverSite) -> None:
     until("the safe speed", lambda: holding(site, 10) == 5)
     until("the safe echo", lambda: holding(site, 11, "float32") == -1.0)
     until("the driver to say so", lambda: "host has stopped" in site.told()["outputs"])
-    count = site.told()["counters"]["safe_writes"]
+    count = site.count("safe_writes")
     site.station.set(10, 4321)  # somebody at the device takes over: the driver must leave it alone
-    cycles = site.told()["counters"]["cycles"]
-    until("fifty cycles more", lambda: site.told()["counters"]["cycles"] > cycles + 50)
+    cycles = site.count("cycles")
+    until("fifty cycles more", lambda: site.count("cycles") > cycles + 50)
     assert holding(site, 10) == 4321
-    assert site.told()["counters"]["safe_writes"] == count
+    assert site.count("safe_writes") == count
     site.start()
     until("the host's values again", lambda: holding(site, 10) == 600)
 
