@@ -41,7 +41,7 @@ from manifests.messages import (
     StatusReport,
     TrustStatus,
 )
-from manifests.model import Artifact, DesiredState
+from manifests.model import DesiredState
 
 FIRST_DELAY_S = 1.0
 LONGEST_DELAY_S = 30.0
@@ -211,7 +211,7 @@ class Loop:
         await self._look_at_holds(memory.desired)
         await self._let_in()
         try:
-            observed = await self._parts.in_thread(self._parts.runtime.observe, self._artifacts())
+            observed = await self._parts.in_thread(self._parts.runtime.observe, memory.artifacts())
             observed = await self._parts.in_thread(self._parts.executor.as_changed, observed)
         except (MachineError, UnreachableError) as error:
             self._engine_is(str(error), Severity.WARNING if error.retryable else Severity.ERROR)
@@ -238,9 +238,6 @@ class Loop:
 
     def _names(self) -> set[str]:
         return {instance.name for instance in self.memory.wanted or ()}
-
-    def _artifacts(self) -> list[Artifact]:
-        return self.memory.artifacts()
 
     def _take_in(self, observed: Observed, now_ns: int) -> list[ObservedInstance]:
         """Remember what was seen; the instances that have ended since the last look."""
